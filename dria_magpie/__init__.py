@@ -1,0 +1,3 @@
+"""A factory for synthetic dialogues."""
+
+from __future__ import annotations

@@ -1,0 +1,70 @@
+"""A turn: one message that a model wrote in a run, with everything that says how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from dria_magpie.errors import StateError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One finished generation of a run.
+
+    Attributes:
+        task_id: the id of the graph's task that asked for it.
+        text: the message, verbatim, without reasoning.
+        reasoning: what a reasoning model thought; never part of the dialogue.
+        model: the name of the model that ran.
+        finish_reason: ``stop``, or ``length`` if the message was cut off.
+        prompt_tokens: tokens of the prompt.
+        cached_tokens: how many of them came from the engine's prefix cache.
+        completion_tokens: tokens that were generated.
+        seconds: wall time of the generation, failed attempts included.
+        attempts: calls that were made for it.
+        seed: the seed of this call, or None if the engine drew one.
+        node: the address of the node that made it; ``local`` in the same process.
+    """
+
+    task_id: str
+    text: str
+    model: str
+    reasoning: str = ""
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    attempts: int = 1
+    seed: int | None = None
+    node: str = "local"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Turn:
+        """Read what `to_dict` gave.
+
+        Raises:
+            StateError: a field is missing, unknown or of the wrong type.
+        """
+        for name, value in values.items():
+            kinds = _KINDS.get(name)
+            if kinds is None or type(value) not in kinds:
+                raise StateError(f"turn.{name} cannot be {value!r}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise StateError(f"a turn is incomplete: {error}") from error
+
+
+_WHOLE = ("prompt_tokens", "cached_tokens", "completion_tokens", "attempts")
+_KINDS: dict[str, tuple[type, ...]] = {field.name: (str,) for field in fields(Turn)} | {
+    **dict.fromkeys(_WHOLE, (int,)),
+    "seconds": (float, int),
+    "seed": (int, type(None)),
+}
