@@ -16,7 +16,7 @@
     │   ├── UnsupportedError     this engine or version cannot do what was asked
     │   └── ModelFileError       weights are missing, damaged or cannot be loaded
     ├── NoNodeError              no node serves the model that was asked for
-    ├── TaskTimeoutError         the time given to `execute` or `stream` ran out (also a TimeoutError)
+    ├── TaskTimeoutError         the time that was given ran out (also a TimeoutError)
     └── ParseError               a result is not what its workflow promises (also a ValueError)
 
 Errors of other libraries appear only as ``__cause__``. An error that ended a run carries that

@@ -36,7 +36,7 @@ class Sampling:
         min_p: least probability in relation to the likeliest token, 0 to 1.
         max_tokens: the most tokens of one message, 1 or more.
         stop: texts that end the message; they are not part of it.
-        seed: 0 to 2**31 - 1. Call number `n` of a run (from 0) uses ``seed + n``.
+        seed: 0 to 2**31 - 1. Step number `n` of a run (from 0) uses ``seed + n``.
         frequency_penalty: -2 to 2.
         presence_penalty: -2 to 2.
         repetition_penalty: above 0; 1 is none.
@@ -61,15 +61,15 @@ class Sampling:
     repetition_penalty: float | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop, str):
-            object.__setattr__(self, "stop", (self.stop,))
-        elif not isinstance(self.stop, tuple):
-            object.__setattr__(self, "stop", tuple(self.stop or ()))
+        stop: Any = self.stop
+        if not isinstance(stop, (str, list, tuple)):
+            raise InvalidInputError(f"stop takes a list of texts, not {stop!r}")
+        object.__setattr__(self, "stop", (stop,) if isinstance(stop, str) else tuple(stop))
         for name, (low, high, whole) in _RANGES.items():
             value = getattr(self, name)
             if value is not None:
                 _check_number(name, value, low, high, whole)
-        if not all(isinstance(text, str) and text for text in self.stop):
+        if not all(text and isinstance(text, str) for text in self.stop):
             raise InvalidInputError(f"stop takes non-empty texts, not {self.stop!r}")
 
     @classmethod
@@ -183,7 +183,7 @@ class Engine(Protocol):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Names of the served models, the default first; ``("*",)`` for any. Known after `start`."""
+        """Served models, the default first; ``("*",)`` for any. Known after `start`."""
 
     @property
     def slots(self) -> int:

@@ -1,0 +1,86 @@
+"""How a dialogue is shown: as it is spoken on a terminal, or as JSON at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dria_magpie.models import Turn
+
+SPEAKERS = ("instructor", "responder")
+
+
+class Transcript:
+    """Collects the turns of a dialogue and prints them as one JSON object at the end."""
+
+    def __init__(self) -> None:
+        self._turns: list[Turn] = []
+
+    def add(self, turn: Turn) -> None:
+        """Take a finished turn."""
+        self._turns.append(turn)
+
+    def close(self, error: str | None = None) -> None:
+        """Print what came, and why it ended early if it did."""
+        dialogue = [{SPEAKERS[i % 2]: turn.text} for i, turn in enumerate(self._turns)]
+        model = ", ".join(dict.fromkeys(turn.model for turn in self._turns))
+        data: dict[str, Any] = {"dialogue": dialogue, "model": model}
+        if error:
+            data["error"] = error
+        unicode = sys.stdout.encoding.lower().startswith("utf")
+        print(json.dumps(data, indent=2, ensure_ascii=not unicode), flush=True)
+        self._finish(error)
+
+    def _finish(self, error: str | None) -> None:
+        cut = sum(turn.finish_reason == "length" for turn in self._turns)
+        if cut:
+            of = f"{cut} of {len(self._turns)} messages were cut off at the token cap"
+            print(f"note: {of}; --max-tokens raises it", file=sys.stderr)
+        if error:
+            print(f"error: {error}", file=sys.stderr)
+
+
+class LiveTranscript(Transcript):
+    """Prints each message as it is spoken, under the name of its persona.
+
+    Args:
+        instructor: the name of who asks.
+        responder: the name of who answers.
+    """
+
+    def __init__(self, instructor: str, responder: str) -> None:
+        from rich.console import Console
+
+        super().__init__()
+        self._names = (instructor, responder)
+        self._out = Console(highlight=False)
+        self._waiting = Console(stderr=True).status("", spinner="dots")
+
+    def add(self, turn: Turn) -> None:
+        """Print a finished turn."""
+        from rich.text import Text
+
+        self._waiting.stop()
+        speaker = len(self._turns) % 2
+        name = printable(self._names[speaker]).replace("\n", " ")[:60]
+        self._out.print(Text(name, style="bold cyan" if speaker == 0 else "bold green"))
+        self._out.print(Text(printable(turn.text).strip()), end="\n\n")
+        super().add(turn)
+        self._waiting.start()
+
+    def close(self, error: str | None = None) -> None:
+        """Say how it ended."""
+        self._waiting.stop()
+        models = ", ".join(dict.fromkeys(turn.model for turn in self._turns))
+        if models:
+            tokens = sum(turn.completion_tokens for turn in self._turns)
+            print(f"{len(self._turns)} messages, {tokens} tokens, {models}", file=sys.stderr)
+        self._finish(error)
+
+
+def printable(text: str) -> str:
+    """Give a text without control characters, which could move a terminal's cursor."""
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")

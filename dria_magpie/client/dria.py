@@ -1,0 +1,171 @@
+"""The client: tasks in, results out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
+from types import TracebackType
+from typing import Self, overload
+
+from dria_magpie.client.environment import choose_network, connect
+from dria_magpie.client.lifetime import Lifetime
+from dria_magpie.client.runs import OnTurn, failure, run_task
+from dria_magpie.client.stream import Numbered, Run, Stream, Tasks, check_task
+from dria_magpie.errors import DriaMagpieError, InvalidInputError
+from dria_magpie.models import Task, TaskResult
+from dria_magpie.network import LocalNetwork, Network
+from dria_magpie.node import Node
+
+
+class Dria:
+    """Runs tasks on a network of nodes; without arguments, in this process on a small model.
+
+    What it needs is started at the first `execute`, with or without ``async with``, and nothing
+    is left running when the event loop ends.
+
+    Args:
+        network: an URL, or any `Network`.
+        nodes: nodes in this process, in the place of a network.
+        rpc_token: the credential for the network, or for ``DRIA_ENDPOINT``. Without `network`
+            and `nodes` the environment decides: ``DRIA_NETWORK`` (a URL), or ``DRIA_ENDPOINT``
+            with ``DRIA_API_KEY``; else the embedded model runs.
+
+    Raises:
+        InvalidInputError: both `network` and `nodes`, or a network that is no URL.
+        UnsupportedError: a network of machines, which this version cannot join.
+
+    Example::
+
+        async with Dria() as dria:
+            result = await dria.execute(Task(workflow=MagPie().workflow("A chemist", "A cook")))
+    """
+
+    def __init__(
+        self,
+        network: str | Network | None = None,
+        *,
+        nodes: Sequence[Node] | None = None,
+        rpc_token: str | None = None,
+    ) -> None:
+        if network is not None and nodes is not None:
+            raise InvalidInputError("give a network or nodes, not both")
+        if isinstance(network, str):
+            network = connect(network)
+        elif nodes is not None:
+            network = LocalNetwork(nodes)
+        elif network is None:
+            network = choose_network(rpc_token)
+        self._lifetime = Lifetime(network)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop what was started; the next `execute` starts it again."""
+        await self._lifetime.aclose()
+
+    @overload
+    async def execute(
+        self, task: Task, timeout: float | None = None, *, on_turn: OnTurn | None = None
+    ) -> TaskResult: ...
+
+    @overload
+    async def execute(
+        self, task: Sequence[Task], timeout: float | None = None, *, on_turn: OnTurn | None = None
+    ) -> list[TaskResult]: ...
+
+    async def execute(
+        self,
+        task: Task | Sequence[Task],
+        timeout: float | None = None,
+        *,
+        on_turn: OnTurn | None = None,
+    ) -> TaskResult | list[TaskResult]:
+        """Run one task, or several at once.
+
+        Args:
+            task: a task, or a list of tasks.
+            timeout: seconds for all of it, the start of a model included; None for no limit.
+            on_turn: called with a `TurnDone` after each generation.
+
+        Returns:
+            The task's result; for a list, the results in the order of the tasks, where a failed
+            one has `error` set.
+
+        Raises:
+            DriaMagpieError: a single task failed for good; finished turns are in ``turns``.
+            InvalidInputError: something that is no task.
+        """
+        deadline = _deadline(timeout)
+        if not isinstance(task, Sequence):
+            result = await run_task(self._lifetime, check_task(task), deadline, on_turn)
+            if result.error:
+                result.error.result = result
+                raise result.error
+            return result
+        tasks = [check_task(item) for item in task]
+        results: list[TaskResult | None] = [None] * len(tasks)
+        async with aclosing(self._numbered(tasks, deadline, on_turn)) as numbered:
+            async for position, result in numbered:
+                results[position] = result
+        return [result for result in results if result]
+
+    async def stream(
+        self, tasks: Tasks, timeout: float | None = None, *, on_turn: OnTurn | None = None
+    ) -> AsyncGenerator[TaskResult, None]:
+        """Run tasks and give each result as soon as it is there, failed ones with `error` set.
+
+        Tasks are taken from the iterable only as fast as they are run and their results taken,
+        so it may be endless. Leaving the loop early cancels what still runs.
+
+        Args:
+            tasks: an iterable or async iterable of tasks.
+            timeout: seconds for all of it; None for no limit.
+            on_turn: called with a `TurnDone` after each generation.
+
+        Yields:
+            One result a task, in the order in which they finish.
+        """
+        async with aclosing(self._numbered(tasks, _deadline(timeout), on_turn)) as numbered:
+            async for _, result in numbered:
+                yield result
+
+    async def _numbered(
+        self, tasks: Tasks, deadline: float | None, on_turn: OnTurn | None
+    ) -> AsyncGenerator[Numbered, None]:
+        run: Run = partial(run_task, self._lifetime, deadline=deadline, on_turn=on_turn)
+        window = 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                network = await self._lifetime.network()
+            # Twice the slots, so that a finished task's slot never waits for the next task.
+            window = 2 * sum(node.slots for node in network.nodes)
+        except TimeoutError:
+            pass  # every task now ends in a TaskTimeoutError of its own
+        except DriaMagpieError as error:
+            run = partial(_fail, error=error)
+        async with aclosing(Stream(tasks, run, window).results()) as results:
+            async for numbered in results:
+                yield numbered
+
+
+async def _fail(task: Task, error: DriaMagpieError) -> TaskResult:
+    return failure(task, error)
+
+
+def _deadline(timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    if not timeout > 0:
+        raise InvalidInputError(f"timeout takes seconds above 0, or None, not {timeout!r}")
+    return asyncio.get_running_loop().time() + timeout

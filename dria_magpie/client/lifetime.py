@@ -1,0 +1,58 @@
+"""A network that is up as long as it is needed, and never longer than the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from dria_magpie.network import Network
+
+
+class Lifetime:
+    """Starts a network at its first use and stops it with the loop at the latest.
+
+    A started async generator is what an event loop closes by itself when it ends, so the network
+    hangs on one: it goes down although nobody calls `aclose`.
+
+    Args:
+        network: the network, not started.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = asyncio.Lock()
+        self._guard: AsyncGenerator[None, None] | None = None
+
+    async def network(self) -> Network:
+        """Give the network, started.
+
+        Raises:
+            DriaMagpieError: it cannot be started.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._starting, self._guard = loop, asyncio.Lock(), None
+        if self._guard is not None:
+            return self._network
+        async with self._starting:
+            if self._guard is None:
+                # An earlier loop may have ended without closing its generators.
+                await self._network.aclose()
+                await self._network.start()
+                self._guard = _close_at_the_end(self._network)
+                await anext(self._guard)
+            return self._network
+
+    async def aclose(self) -> None:
+        """Stop the network, if it runs; it may be used again."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            await guard.aclose()
+
+
+async def _close_at_the_end(network: Network) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await network.aclose()

@@ -1,0 +1,110 @@
+"""Many tasks at once: started as there is room, handed out as they finish."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+)
+
+from dria_magpie.errors import InvalidInputError
+from dria_magpie.models import Task, TaskResult
+
+Tasks = Iterable[Task] | AsyncIterable[Task]
+Run = Callable[[Task], Awaitable[TaskResult]]
+Numbered = tuple[int, TaskResult]
+
+
+class Stream:
+    """Runs tasks side by side; memory depends on the window, not on the number of tasks.
+
+    Args:
+        tasks: what to run; read only as far as there is room.
+        run: runs one task.
+        window: how many tasks are running, or finished and not yet taken.
+    """
+
+    def __init__(self, tasks: Tasks, run: Run, window: int) -> None:
+        self._tasks = tasks
+        self._run = run
+        self._room = asyncio.Semaphore(window)
+        self._running: set[asyncio.Task[None]] = set()
+        # A finished task, the number of all tasks once it is known, or what went wrong.
+        self._news: asyncio.Queue[Numbered | int | Exception] = asyncio.Queue()
+
+    async def results(self) -> AsyncGenerator[Numbered, None]:
+        """Give position and result of each task, as they finish.
+
+        Closing the generator cancels what runs. What `run` or the iterator of the tasks raises
+        is raised here.
+        """
+        feeder = asyncio.create_task(self._feed())
+        total, taken = None, 0
+        try:
+            while taken != total:
+                news = await self._news.get()
+                if isinstance(news, Exception):
+                    raise news
+                if isinstance(news, int):
+                    total = news
+                    continue
+                taken += 1
+                yield news
+                self._room.release()
+        finally:
+            await _cancel(feeder, *self._running)
+
+    async def _feed(self) -> None:
+        count = 0
+        try:
+            async for task in _each(self._tasks):
+                await self._room.acquire()
+                worker = asyncio.create_task(self._work(count, task))
+                self._running.add(worker)
+                worker.add_done_callback(self._running.discard)
+                count += 1
+        except Exception as error:  # noqa: BLE001 - it is raised where the results are read
+            self._news.put_nowait(error)
+        else:
+            self._news.put_nowait(count)
+
+    async def _work(self, position: int, task: Task) -> None:
+        try:
+            result = await self._run(task)
+        except Exception as error:  # noqa: BLE001 - it is raised where the results are read
+            self._news.put_nowait(error)
+        else:
+            self._news.put_nowait((position, result))
+
+
+async def _each(tasks: Tasks) -> AsyncGenerator[Task, None]:
+    if isinstance(tasks, AsyncIterable):
+        async for task in tasks:
+            yield check_task(task)
+    else:
+        for task in tasks:
+            yield check_task(task)
+
+
+def check_task(task: object) -> Task:
+    """Give the task back.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if not isinstance(task, Task):
+        raise InvalidInputError(
+            f"execute and stream take Task values, not {type(task).__name__}; "
+            "for example Task(workflow=MagPie().workflow(...), models=[Model.SMOLLM2_135M])"
+        )
+    return task
+
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

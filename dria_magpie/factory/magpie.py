@@ -1,0 +1,191 @@
+"""`MagPie`: a dialogue between two personas, as a workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, overload
+
+from dria_magpie.errors import InvalidInputError, ParseError
+from dria_magpie.factory.results import Result, parse_dialogue
+from dria_magpie.factory.singleton import Singleton
+from dria_magpie.models import Sampling
+from dria_magpie.workflow import Workflow
+
+SECONDS_PER_MESSAGE = 300
+Dialogue = dict[str, Any]
+
+
+class MagPie(Singleton):
+    """Emits dialogues as workflows and reads their results. One instance, without state.
+
+    Example::
+
+        magpie = MagPie()
+        graph = magpie.workflow("A curious scientist", "An AI assistant", num_turns=3)
+        result = await dria.execute(Task(workflow=graph, models=[Model.SMOLLM2_135M]))
+        magpie.parse_result(result)["dialogue"][0]["instructor"]
+    """
+
+    def workflow(
+        self,
+        instructor_persona: str,
+        responding_persona: str,
+        num_turns: int = 1,
+        *,
+        topic: str | None = None,
+        language: str | None = None,
+        instructor_sampling: Sampling | None = None,
+        responder_sampling: Sampling | None = None,
+        instructor_model: str | None = None,
+        responder_model: str | None = None,
+    ) -> Workflow:
+        """Give the graph of a dialogue.
+
+        Args:
+            instructor_persona: who leads and asks, for example "A curious scientist".
+            responding_persona: who answers.
+            num_turns: questions with their answers; the dialogue has twice as many messages.
+            topic: what they talk about.
+            language: what they speak, for example "Turkish".
+            instructor_sampling: how the instructor's tokens are drawn; without `max_tokens` the
+                engine caps a message (100 tokens on the embedded model).
+            responder_sampling: the same for the responder.
+            instructor_model: the model that speaks as the instructor; else the task's.
+            responder_model: the model that speaks as the responder; else the task's.
+
+        Returns:
+            A `Workflow`; ``model_dump()`` gives the dict that any Dria-compatible executor takes.
+
+        Raises:
+            InvalidInputError: an empty text, or `num_turns` below 1.
+        """
+        memory = {
+            "instructor_persona": _text("instructor_persona", instructor_persona),
+            "responding_persona": _text("responding_persona", responding_persona),
+        }
+        for name, value in (("topic", topic), ("language", language)):
+            if value is not None:
+                memory[name] = _text(name, value)
+        messages = 2 * _count(num_turns)
+        instructor = [_system("instructor", memory), _user(_prompt("opening")), _HISTORY]
+        responder = [_system("responder", memory), _HISTORY]
+        tasks = [
+            _speaker("instructor", instructor, memory, instructor_sampling, instructor_model),
+            _speaker("responder", responder, memory, responder_sampling, responder_model),
+            {"id": "_end", "operator": "end", "messages": [_user("")]},
+        ]
+        return Workflow.parse(
+            {
+                # A run that reaches max_steps fails, so one more than it takes.
+                "config": {
+                    "max_steps": messages + 1,
+                    "max_time": messages * SECONDS_PER_MESSAGE,
+                    "tools": [],
+                },
+                "external_memory": memory,
+                "tasks": tasks,
+                "steps": _steps(messages),
+                "return_value": {"input": {"type": "get_all", "key": "chat"}, "to_json": True},
+            }
+        )
+
+    @overload
+    def parse_result(self, result: Result) -> Dialogue: ...
+
+    @overload
+    def parse_result(self, result: Sequence[Result]) -> list[Dialogue]: ...
+
+    def parse_result(self, result: Result | Sequence[Result]) -> Dialogue | list[Dialogue]:
+        """Read the result of a dialogue, or of several.
+
+        Args:
+            result: a `TaskResult`, one of the ``dria`` SDK, or a list of them.
+
+        Returns:
+            ``{"dialogue": [{"instructor": ...}, {"responder": ...}, ...], "model": ...}``; for a
+            list, a list with an item for each result, where one that failed or makes no sense
+            is ``{"error": ...}``.
+
+        Raises:
+            ParseError: a single result that failed or is no dialogue.
+        """
+        if isinstance(result, Sequence):
+            return [_parse_item(item) for item in result]
+        return {"dialogue": parse_dialogue(result), "model": result.model}
+
+
+_HISTORY = {"role": "history", "content": "{{chat}}"}
+
+
+def _parse_item(result: Result) -> Dialogue:
+    try:
+        return {"dialogue": parse_dialogue(result), "model": result.model}
+    except ParseError as error:
+        return {"error": str(error)}
+
+
+def _speaker(
+    name: str,
+    messages: list[dict[str, str]],
+    memory: Mapping[str, str],
+    sampling: Sampling | None,
+    model: str | None,
+) -> dict[str, Any]:
+    inputs = [{"name": k, "value": {"type": "read", "key": k}, "required": True} for k in memory]
+    chat = {"name": "chat", "value": {"type": "get_all", "key": "chat"}, "required": False}
+    return {
+        "id": name,
+        "operator": "generation",
+        "messages": messages,
+        "inputs": [*inputs, chat],
+        "outputs": [{"type": "push", "key": "chat", "value": "__result"}],
+        "sampling": sampling,
+        "model": None if model is None else _text(f"{name}_model", model),
+    }
+
+
+def _steps(messages: int) -> list[dict[str, Any]]:
+    said_enough = {
+        "input": {"type": "size", "key": "chat"},
+        "expected": str(messages),
+        "expression": "GreaterThanOrEqual",
+        "target_if_not": "instructor",
+    }
+    return [
+        {"source": "instructor", "target": "responder"},
+        {"source": "responder", "target": "_end", "condition": said_enough},
+    ]
+
+
+def _system(name: str, memory: Mapping[str, str]) -> dict[str, str]:
+    parts = [name, *(part for part in ("topic", "language") if part in memory)]
+    return {"role": "system", "content": "\n".join(_prompt(part) for part in parts)}
+
+
+def _user(content: str) -> dict[str, str]:
+    return {"role": "user", "content": content}
+
+
+@cache
+def _prompt(name: str) -> str:
+    return files("dria_magpie.factory").joinpath("prompts", f"{name}.md").read_text("utf-8").strip()
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError(
+            f'{name} takes a text that is not empty, such as "A curious scientist"; not {value!r}'
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"{name} is not valid text: {error}") from error
+    return value
+
+
+def _count(num_turns: object) -> int:
+    if type(num_turns) is not int or num_turns < 1:
+        raise InvalidInputError(f"num_turns takes a whole number from 1, not {num_turns!r}")
+    return num_turns

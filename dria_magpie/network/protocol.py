@@ -1,0 +1,35 @@
+"""The seam between the client and wherever dialogues run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from dria_magpie.models import NodeInfo, Task
+from dria_magpie.node.events import Event
+from dria_magpie.workflow import ExecutionState
+
+
+class Network(Protocol):
+    """Nodes that run tasks.
+
+    `start` may be called when there is nothing to do, and again after `aclose`.
+    """
+
+    @property
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """The nodes that are there now."""
+
+    async def start(self) -> None:
+        """Make ready; raise `DriaMagpieError` with the reason if that fails."""
+
+    def run(self, task: Task, state: ExecutionState | None = None) -> AsyncGenerator[Event, None]:
+        """Run a task from its start or from a state.
+
+        Yields:
+            `TurnDone` after each generation, and at the end one `TaskResult`, which has `error`
+            set if the task failed for good. Closing the generator cancels the run.
+        """
+
+    async def aclose(self) -> None:
+        """Stop every run and give everything back."""

@@ -1,0 +1,52 @@
+"""Who runs what: free slots of nodes, and the tasks that wait for one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Sequence
+
+
+class Slots:
+    """Hands out slots of nodes, first come, first served.
+
+    A node is known by its position. A slot that a cancelled waiter was just given goes on to the
+    next one.
+    """
+
+    def __init__(self, free: Sequence[int]) -> None:
+        self._free = list(free)
+        self._taken = [0] * len(self._free)
+        self._waiting: deque[tuple[asyncio.Future[int], Collection[int]]] = deque()
+
+    def taken(self, node: int) -> int:
+        """Tell how many slots of a node are in use."""
+        return self._taken[node]
+
+    async def take(self, nodes: Collection[int]) -> int:
+        """Wait for a slot of any of these nodes; give the node with most slots free."""
+        node = max(nodes, key=self._free.__getitem__)
+        if self._free[node] > 0:
+            self._free[node] -= 1
+            self._taken[node] += 1
+            return node
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append((future, nodes))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self.give_back(future.result())
+            raise
+
+    def give_back(self, node: int) -> None:
+        """Free a slot: the first waiting task that the node can run gets it."""
+        for index, (future, nodes) in enumerate(self._waiting):
+            if future.done():
+                continue
+            if node in nodes:
+                del self._waiting[index]
+                future.set_result(node)
+                return
+        self._free[node] += 1
+        self._taken[node] -= 1

@@ -1,0 +1,141 @@
+"""The loop that runs a workflow: ask the interpreter, make the call, put the answer in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+
+from dria_magpie.errors import DriaMagpieError, EngineError, StepError
+from dria_magpie.models import Generation, GenerationRequest, Task, TaskResult, Turn
+from dria_magpie.node.events import Event, TurnDone
+from dria_magpie.workflow import (
+    ExecutionState,
+    Failed,
+    Finished,
+    Moved,
+    NextCall,
+    Outcome,
+    Workflow,
+    advance,
+)
+
+logger = logging.getLogger(__name__)
+Generate = Callable[[GenerationRequest], Awaitable[Generation]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """A task as a node was given it.
+
+    Attributes:
+        task: what the user handed in.
+        workflow: its graph, parsed.
+        model: the model for generations that name none.
+        node: the address of the node.
+    """
+
+    task: Task
+    workflow: Workflow
+    model: str
+    node: str
+
+
+async def run_assignment(
+    assignment: Assignment, generate: Generate, state: ExecutionState | None
+) -> AsyncGenerator[Event, None]:
+    """Run a workflow to its end; failures end in the result, only cancellation raises."""
+    state = state or ExecutionState.start(assignment.workflow, seed=secrets.randbits(31))
+    while True:
+        match _advance(assignment.workflow, state):
+            case NextCall() as call:
+                known = len(state.turns)
+                state = await _answer(assignment, call, generate)
+                if len(state.turns) > known:
+                    yield TurnDone(assignment.task.key, state)
+            case Moved(state):
+                # A graph may loop for long without a model; others must get their turn.
+                await asyncio.sleep(0)
+            case Finished(text):
+                yield _result(assignment, state, text=text)
+                return
+            case Failed(error):
+                yield _result(assignment, state, error=error)
+                return
+
+
+def _advance(workflow: Workflow, state: ExecutionState) -> Outcome:
+    try:
+        return advance(workflow, state)
+    except DriaMagpieError as error:
+        return Failed(error)
+
+
+async def _answer(assignment: Assignment, call: NextCall, generate: Generate) -> ExecutionState:
+    request = call.request if call.request.model else call.request.evolve(model=assignment.model)
+    started = time.perf_counter()
+    try:
+        generation = await generate(request)
+    except EngineError as error:
+        context = {"action": "generation_failed", **assignment.task.log_context()}
+        logger.info("%s failed: %s", call.task_id, error, extra=context)
+        spent = call.state.seconds + time.perf_counter() - started
+        return call.state.evolve(seconds=spent).with_failure(assignment.workflow, error)
+    turn = Turn(
+        task_id=call.task_id,
+        text=generation.text,
+        reasoning=generation.reasoning,
+        model=generation.model or request.model,
+        finish_reason=generation.finish_reason,
+        prompt_tokens=generation.prompt_tokens,
+        cached_tokens=generation.cached_tokens,
+        completion_tokens=generation.completion_tokens,
+        seconds=time.perf_counter() - started,
+        attempts=generation.attempts,
+        seed=request.sampling.seed,
+        node=assignment.node,
+    )
+    state = call.state.with_turn(turn)
+    if request.response_format and not _is_json(turn.text):
+        return state.with_failure(assignment.workflow, _schema_error(turn))
+    return state.with_output(assignment.workflow, turn.text)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _schema_error(turn: Turn) -> StepError:
+    why = "the answer was cut off: raise max_tokens" * (turn.finish_reason == "length")
+    return StepError(
+        f"task {turn.task_id!r} has a schema, and {turn.model} did not answer in JSON; "
+        + (why or "use a model and an engine that support response_format")
+    )
+
+
+def _result(
+    assignment: Assignment,
+    state: ExecutionState,
+    *,
+    text: str | None = None,
+    error: DriaMagpieError | None = None,
+) -> TaskResult:
+    return TaskResult(
+        id=assignment.task.key,
+        result=text,
+        model=", ".join(dict.fromkeys(turn.model for turn in state.turns)),
+        error=error,
+        turns=state.turns,
+        node=assignment.node,
+        seconds=state.seconds,
+        task_input=assignment.workflow.external_memory,
+        step_name=assignment.task.step_name,
+    )

@@ -1,0 +1,121 @@
+"""A node: engines that serve whole dialogues."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+
+from dria_magpie.errors import EmptyCompletionError, EngineError, InvalidInputError
+from dria_magpie.models import (
+    ANY_MODEL,
+    Engine,
+    Generation,
+    GenerationRequest,
+    NodeInfo,
+    Task,
+)
+from dria_magpie.node.events import Event
+from dria_magpie.node.execution import Assignment, run_assignment
+from dria_magpie.workflow import ExecutionState, Workflow
+
+
+class Node:
+    """One or more engines that serve whole dialogues.
+
+    Args:
+        engine: the engine, or several that serve different models.
+        slots: how many dialogues run at once; by default as many as the engine has slots.
+        address: the node's name in results.
+
+    Raises:
+        InvalidInputError: no engine, or `slots` below 1.
+
+    Example::
+
+        node = Node(engine=OpenAIEngine("http://localhost:8000/v1"))
+        async with Dria(nodes=[node]) as dria:
+            ...
+    """
+
+    def __init__(
+        self, engine: Engine | Sequence[Engine], *, slots: int | None = None, address: str = "local"
+    ) -> None:
+        self._engines = tuple(engine) if isinstance(engine, Sequence) else (engine,)
+        if not self._engines:
+            raise InvalidInputError("a node needs at least one engine")
+        if slots is not None and slots < 1:
+            raise InvalidInputError(f"slots takes a whole number from 1, not {slots!r}")
+        self._slots = slots
+        self.address = address
+
+    @property
+    def info(self) -> NodeInfo:
+        """What the node serves; its models are known once it has started."""
+        models = tuple(dict.fromkeys(name for e in self._engines for name in e.models))
+        slots = self._slots or max(engine.slots for engine in self._engines)
+        return NodeInfo(address=self.address, models=models, slots=slots)
+
+    @property
+    def engines(self) -> str:
+        """Where the engines are, for people."""
+        return ", ".join(engine.address for engine in self._engines)
+
+    async def start(self) -> None:
+        """Start the engines.
+
+        Raises:
+            EngineError: one of them cannot start; then none runs.
+        """
+        try:
+            for engine in self._engines:
+                await engine.start()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Stop the engines; calls that are under way end."""
+        for engine in self._engines:
+            await engine.aclose()
+
+    def run(
+        self, task: Task, workflow: Workflow, model: str, state: ExecutionState | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Run a task's workflow from its start, or from a state.
+
+        Args:
+            task: whose run it is.
+            workflow: the task's graph, parsed.
+            model: the model for generations that name none.
+            state: where to go on; None for the start.
+
+        Yields:
+            `TurnDone` after each generation, and at the end one `TaskResult`.
+        """
+        assignment = Assignment(task=task, workflow=workflow, model=model, node=self.address)
+        return run_assignment(assignment, self.generate, state)
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Answer a request on the engine that serves its model.
+
+        Raises:
+            EngineError: no answer could be had.
+        """
+        engine = self._engine_for(request.model)
+        try:
+            generation = await engine.generate(request)
+        except EngineError:
+            raise
+        except Exception as error:
+            # Engines are a seam: a defect in one of them must cost one dialogue, not the stream.
+            raise EngineError(f"the engine at {engine.address} failed: {error!r}") from error
+        if not generation.text.strip():
+            raise EmptyCompletionError(f"{request.model} answered with nothing")
+        return generation
+
+    def _engine_for(self, model: str) -> Engine:
+        by_name = (engine for engine in self._engines if model in engine.models)
+        by_any = (engine for engine in self._engines if ANY_MODEL in engine.models)
+        engine = next(by_name, None) or next(by_any, None)
+        if engine is None:
+            raise EngineError(f"no engine of this node serves {model!r}")
+        return engine

@@ -1,0 +1,91 @@
+"""A run's memory: three separate stores, as a frozen value.
+
+``cache`` holds one entry a key, ``stacks`` a list a key, ``files`` the chunks for ``HaveSimilar``.
+An entry is a text, kept verbatim, or a JSON object that came with the workflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dria_magpie.workflow.graph import InputValue, Workflow
+from dria_magpie.workflow.similarity import split_chunks
+
+Entry = str | dict[str, Any]
+Entries = tuple[Entry, ...]
+Value = Entry | Entries | None
+OUTER_INPUT = "__input"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a run knows. Every change gives a new value.
+
+    Attributes:
+        cache: written entries.
+        stacks: pushed entries, oldest first.
+        files: chunks of inserted texts, oldest first.
+    """
+
+    cache: Mapping[str, Entry] = field(default_factory=dict)
+    stacks: Mapping[str, Entries] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, workflow: Workflow) -> Memory:
+        """Give the memory that a workflow starts with. A list without elements leaves no key."""
+        outer = workflow.external_memory
+        stacks = {key: tuple(value) for key, value in outer.items() if isinstance(value, list)}
+        return cls(
+            cache={key: value for key, value in outer.items() if not isinstance(value, list)},
+            stacks={key: entries for key, entries in stacks.items() if entries},
+        )
+
+    def write(self, key: str, entry: Entry) -> Memory:
+        """Set a key of the cache."""
+        return replace(self, cache={**self.cache, key: entry})
+
+    def push(self, key: str, entry: Entry) -> Memory:
+        """Append to a list, which begins with its first entry."""
+        return replace(self, stacks={**self.stacks, key: (*self.stacks.get(key, ()), entry)})
+
+    def insert(self, text: str) -> Memory:
+        """Add a text to the store of ``HaveSimilar``."""
+        return replace(self, files=self.files + split_chunks(text))
+
+    def pop(self, key: str) -> tuple[Entry | None, Memory]:
+        """Take the newest entry off a list; the emptied list stays."""
+        entries = self.stacks.get(key, ())
+        if not entries:
+            return None, self
+        return entries[-1], replace(self, stacks={**self.stacks, key: entries[:-1]})
+
+    def peek(self, key: str, index: int) -> Entry | None:
+        """Look at one entry of a list; 0 is the oldest."""
+        entries = self.stacks.get(key, ())
+        return entries[index] if 0 <= index < len(entries) else None
+
+    def access(self, value: InputValue) -> tuple[Value, Memory]:
+        """Read one input; None is an absent value. Only ``pop`` changes the memory."""
+        match value.type:
+            case "read":
+                return self.cache.get(value.key), self
+            case "get_all":
+                return self.stacks.get(value.key), self
+            case "size":
+                return str(len(self.stacks.get(value.key, ()))), self
+            case "peek":
+                return self.peek(value.key, value.index or 0), self
+            case "pop":
+                return self.pop(value.key)
+            case "string":
+                return value.key, self
+            case "input":
+                return self.cache.get(OUTER_INPUT), self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a JSON object."""
+        stacks = {key: list(entries) for key, entries in self.stacks.items()}
+        return {"cache": dict(self.cache), "stacks": stacks, "files": list(self.files)}

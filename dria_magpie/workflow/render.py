@@ -1,0 +1,124 @@
+"""Texts out of values: placeholders, lists, histories, the returned text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from dria_magpie.errors import StepError
+from dria_magpie.models import Message, Role
+from dria_magpie.workflow.graph import MessageTemplate, PostProcess, ReturnValue, WorkflowTask
+from dria_magpie.workflow.memory import Entry, Memory, Value
+
+LONGEST_PROMPT = 16_000_000
+# The characters that Unicode calls white space; str.strip() would take control characters too.
+_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
+
+
+def render(value: Value) -> str:
+    """Give a value as text: lists as each entry with a space and a line feed, absent as ""."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return "".join(f"{render(entry)} \n" for entry in value)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def fill(template: str, texts: Mapping[str, str]) -> str:
+    """Put texts in the place of ``{{name}}`` and ``{name}``, in one pass.
+
+    What was put in is never looked at again; a placeholder that names no input stays.
+    """
+    if "{" not in template or not texts:
+        return template
+    names = "|".join(re.escape(name) for name in sorted(texts, key=len, reverse=True))
+    pattern = re.compile(rf"\{{\{{({names})\}}\}}|\{{({names})\}}")
+    return pattern.sub(
+        lambda match: texts[match[1] if match[1] is not None else match[2]], template
+    )
+
+
+def render_messages(task: WorkflowTask, values: Mapping[str, Value]) -> tuple[Message, ...]:
+    """Give a task's messages, filled, with histories spread out.
+
+    Raises:
+        StepError: the prompt is larger than any model reads.
+    """
+    texts = {name: render(value) for name, value in values.items()}
+    messages: list[Message] = []
+    for index, template in enumerate(task.messages):
+        if template.role == "history":
+            messages += _spread(template, values, task.messages[index + 1 :])
+        else:
+            role = _ROLES.get(template.role, "user")
+            messages.append(Message(role, fill(template.content, texts)))
+    if sum(len(message.content) for message in messages) > LONGEST_PROMPT:
+        raise StepError(f"the prompt of task {task.id!r} exceeds {LONGEST_PROMPT:,} characters")
+    return tuple(messages)
+
+
+def _spread(
+    template: MessageTemplate, values: Mapping[str, Value], following: Sequence[MessageTemplate]
+) -> list[Message]:
+    value = values.get(template.content.strip().strip("{}"))
+    entries: tuple[Entry, ...] = value if isinstance(value, tuple) else (value,) if value else ()
+    # The newest message is the other side's, unless the user has the next word anyway.
+    before_user = bool(following) and following[0].role == "user"
+    roles: tuple[Role, Role] = ("assistant", "user") if before_user else ("user", "assistant")
+    newest = len(entries) - 1
+    return [Message(roles[(newest - i) % 2], render(entry)) for i, entry in enumerate(entries)]
+
+
+def render_return(returned: ReturnValue, memory: Memory) -> str:
+    """Give the text that a run returns."""
+    if isinstance(returned.input, tuple):
+        entries: list[Value] = []
+        for part in returned.input:
+            value, memory = memory.access(part)
+            entries.append(value)
+        rendered = tuple(render(value) for value in entries)
+        if returned.to_json:
+            return _json_array(rendered)
+        return post_process(render(rendered), returned.post_process)
+    value, _ = memory.access(returned.input)
+    if returned.to_json and isinstance(value, tuple):
+        return _json_array([render(entry) for entry in value])
+    return post_process(render(value), returned.post_process)
+
+
+def _json_array(texts: Sequence[str]) -> str:
+    return json.dumps(list(texts), ensure_ascii=False, separators=(",", ":"))
+
+
+def post_process(text: str, steps: Sequence[PostProcess]) -> str:
+    """Change a text, one step after the other; a step that lacks its texts is passed over."""
+    for step in steps:
+        text = _process(text, step)
+    return text
+
+
+def _process(text: str, step: PostProcess) -> str:
+    lhs, rhs = step.lhs, step.rhs
+    match step.process_type:
+        case "replace":
+            return text if lhs is None or rhs is None else text.replace(lhs, rhs)
+        case "append":
+            return text + (rhs or "")
+        case "prepend":
+            return (rhs or "") + text
+        case "to_lower":
+            return text.lower()
+        case "to_upper":
+            return text.upper()
+        case "trim":
+            return text.strip(_SPACE)
+        case "trim_start":
+            return text.lstrip(_SPACE)
+        case "trim_end":
+            return text.rstrip(_SPACE)

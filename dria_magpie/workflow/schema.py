@@ -1,0 +1,67 @@
+"""Structured output: what a task's ``schema`` asks of the engine."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from dria_magpie.errors import StepError
+
+_GEMINI_TYPES = {"STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
+
+
+def response_format(schema: Any) -> Mapping[str, Any] | None:
+    """Give OpenAI's ``response_format`` for any of the encodings that clients send.
+
+    JSON Schema comes as a dict, as JSON text, or as a pydantic class; Gemini's dialect with its
+    upper-case types is translated. A regular expression in base64 asks for JSON of any form, as
+    no endpoint in common use takes one.
+
+    Raises:
+        StepError: it is none of these.
+    """
+    if schema is None or schema == "":
+        return None
+    if hasattr(schema, "model_json_schema"):
+        schema = schema.model_json_schema()
+    if isinstance(schema, str):
+        schema = _decode(schema)
+        if schema is None:
+            return {"type": "json_object"}
+    if not isinstance(schema, Mapping):
+        raise StepError(f"a schema is a JSON Schema object, not {type(schema).__name__}")
+    plain = _translate(dict(schema))
+    plain.setdefault("additionalProperties", False)
+    name = str(plain.get("title", "answer"))
+    safe = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)[:64] or "answer"
+    inner = {"name": safe, "schema": plain, "strict": True}
+    return {"type": "json_schema", "json_schema": inner}
+
+
+def _decode(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    try:
+        base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise StepError("a schema text is JSON Schema, or a pattern in base64") from error
+    return None
+
+
+def _translate(schema: Any) -> Any:
+    if isinstance(schema, Mapping):
+        return {key: _translate_item(key, value) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [_translate(item) for item in schema]
+    return schema
+
+
+def _translate_item(key: str, value: Any) -> Any:
+    if key == "type" and isinstance(value, str) and value in _GEMINI_TYPES:
+        return value.lower()
+    return _translate(value)

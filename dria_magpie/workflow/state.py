@@ -1,0 +1,165 @@
+"""Where a run stands: a frozen value that is JSON, so that any process can carry the run on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dria_magpie import errors
+from dria_magpie.errors import DriaMagpieError, StateError, StepError
+from dria_magpie.models import Turn
+from dria_magpie.workflow.conditions import is_met
+from dria_magpie.workflow.graph import RESULT, Step, Workflow
+from dria_magpie.workflow.memory import Memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionState:
+    """Memory, position and counters of a run.
+
+    Attributes:
+        memory: what the run knows.
+        step: position in the workflow's steps of the one that comes next; None at the end.
+        steps_done: steps that were taken, failed ones included.
+        seconds: time spent generating so far.
+        seed: what the operator ``sample`` draws by.
+        turns: every generation so far, oldest first.
+        error: why the run failed for good; None if it did not.
+
+    Example::
+
+        state = ExecutionState.start(workflow)
+        text = json.dumps(state.to_dict())
+        state = ExecutionState.from_dict(json.loads(text))
+    """
+
+    memory: Memory
+    step: int | None
+    steps_done: int = 0
+    seconds: float = 0.0
+    seed: int = 0
+    turns: tuple[Turn, ...] = ()
+    error: DriaMagpieError | None = None
+
+    @classmethod
+    def start(cls, workflow: Workflow, *, seed: int = 0) -> ExecutionState:
+        """Give the state before the first step."""
+        return cls(memory=Memory.of(workflow), step=0 if workflow.steps else None, seed=seed)
+
+    def current_step(self, workflow: Workflow) -> Step | None:
+        """Give the step that comes next.
+
+        Raises:
+            StateError: the state belongs to another workflow.
+        """
+        if self.step is None:
+            return None
+        if not 0 <= self.step < len(workflow.steps):
+            raise StateError(f"the workflow has no step {self.step}; it is not this state's")
+        return workflow.steps[self.step]
+
+    def evolve(self, **changes: Any) -> ExecutionState:
+        """Give a copy with some attributes changed."""
+        return replace(self, **changes)
+
+    def with_turn(self, turn: Turn) -> ExecutionState:
+        """Give the state with a generation on record; its time is added, the position stays."""
+        return self.evolve(turns=(*self.turns, turn), seconds=self.seconds + turn.seconds)
+
+    def with_output(self, workflow: Workflow, text: str) -> ExecutionState:
+        """Give the state after the current task answered: outputs stored, next step chosen."""
+        step = self.current_step(workflow)
+        task = workflow.task(step.source) if step else None
+        memory = self.memory
+        for output in task.outputs if task else ():
+            entry = text if output.value == RESULT else output.value
+            match output.type:
+                case "write":
+                    memory = memory.write(output.key, entry)
+                case "push":
+                    memory = memory.push(output.key, entry)
+                case "insert":
+                    memory = memory.insert(entry)
+        return self.evolve(memory=memory).step_on(workflow)
+
+    def step_on(self, workflow: Workflow) -> ExecutionState:
+        """Give the state after the current task succeeded: its condition decides the next step."""
+        step = self.current_step(workflow)
+        if step is None:
+            return self
+        target, memory = step.target, self.memory
+        if step.condition:
+            try:
+                met, memory = is_met(step.condition, memory)
+            except StepError as error:
+                return self.with_failure(workflow, error)
+            target = step.target if met else step.condition.target_if_not
+        return self.evolve(
+            memory=memory, step=workflow.step_from(target), steps_done=self.steps_done + 1
+        )
+
+    def with_failure(self, workflow: Workflow, error: DriaMagpieError) -> ExecutionState:
+        """Give the state after the current task failed: at its fallback, or failed for good."""
+        step = self.current_step(workflow)
+        after = self.evolve(steps_done=self.steps_done + 1)
+        if step is None or step.fallback is None:
+            return after.evolve(step=None, error=error)
+        return after.evolve(step=workflow.step_from(step.fallback))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a JSON object."""
+        error = self.error and {"kind": type(self.error).__name__, "message": str(self.error)}
+        return {
+            "memory": self.memory.to_dict(),
+            "step": self.step,
+            "steps_done": self.steps_done,
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "turns": [turn.to_dict() for turn in self.turns],
+            "error": error,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ExecutionState:
+        """Read what `to_dict` gave.
+
+        Raises:
+            StateError: a field is missing or of the wrong type.
+        """
+        try:
+            return cls(
+                memory=_read_memory(values["memory"]),
+                step=None if values["step"] is None else _whole(values["step"]),
+                steps_done=_whole(values["steps_done"]),
+                seconds=float(values["seconds"]),
+                seed=_whole(values["seed"]),
+                turns=tuple(Turn.from_dict(turn) for turn in values["turns"]),
+                error=_read_error(values.get("error")),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StateError(f"not an execution state: {error!r}") from error
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise StateError(f"an execution state counts in whole numbers, not {value!r}")
+    return value
+
+
+def _read_memory(values: Mapping[str, Any]) -> Memory:
+    cache, stacks, files = values["cache"], values["stacks"], values["files"]
+    entries = [*cache.values(), *(entry for stack in stacks.values() for entry in stack)]
+    texts_only = all(isinstance(chunk, str) for chunk in files)
+    if not texts_only or not all(isinstance(entry, (str, dict)) for entry in entries):
+        raise StateError("memory holds texts and JSON objects only")
+    lists = {key: tuple(stack) for key, stack in stacks.items()}
+    return Memory(cache=dict(cache), stacks=lists, files=tuple(files))
+
+
+def _read_error(values: Mapping[str, Any] | None) -> DriaMagpieError | None:
+    if values is None:
+        return None
+    kind = getattr(errors, str(values["kind"]), DriaMagpieError)
+    known = isinstance(kind, type) and issubclass(kind, DriaMagpieError)
+    return (kind if known else DriaMagpieError)(str(values["message"]))
