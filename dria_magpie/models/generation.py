@@ -79,7 +79,7 @@ class Sampling:
         Raises:
             InvalidInputError: an unknown name, or a value out of its range.
         """
-        unknown = set(values) - _SAMPLING_NAMES
+        unknown = set(map(str, values)) - _SAMPLING_NAMES
         if unknown:
             raise InvalidInputError(
                 f"unknown sampling parameter {', '.join(sorted(unknown))}; "

@@ -52,10 +52,14 @@ class Turn:
         Raises:
             StateError: a field is missing, unknown or of the wrong type.
         """
+        if not isinstance(values, Mapping):
+            raise StateError(f"a turn is a JSON object, not {values!r:.80}")
         for name, value in values.items():
             kinds = _KINDS.get(name)
             if kinds is None or type(value) not in kinds:
-                raise StateError(f"turn.{name} cannot be {value!r}")
+                raise StateError(f"turn.{name} cannot be {value!r:.80}")
+            if type(value) is not str and value is not None and not 0 <= value < 2**53:
+                raise StateError(f"turn.{name} is a number from 0, not {value!r:.80}")
         try:
             return cls(**values)
         except TypeError as error:

@@ -88,20 +88,22 @@ class LocalNetwork:
         self, task: Task, state: ExecutionState | None = None
     ) -> AsyncGenerator[Event, None]:
         """Run a task on the first free node that serves what it needs; see `Network.run`."""
+        # A run keeps to the nodes that it began with, should the network be closed under it.
+        up, slots = self._up, self._slots
         try:
             workflow = Workflow.parse(task.workflow)
             fits = self._candidates(task, workflow)
         except DriaMagpieError as error:
             yield TaskResult(id=task.key, error=error, step_name=task.step_name)
             return
-        index = await self._slots.take(fits)
+        index = await slots.take(fits)
         try:
-            run = self._up[index].run(task, workflow, fits[index].model, state)
+            run = up[index].run(task, workflow, fits[index].model, state)
             async with aclosing(run) as events:
                 async for event in events:
                     yield event
         finally:
-            self._slots.give_back(index)
+            slots.give_back(index)
 
     def _candidates(self, task: Task, workflow: Workflow) -> dict[int, Fit]:
         infos = [node.info for node in self._up]

@@ -37,14 +37,14 @@ class Slots:
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self.give_back(future.result())
+            else:
+                self._waiting.remove((future, nodes))
             raise
 
     def give_back(self, node: int) -> None:
         """Free a slot: the first waiting task that the node can run gets it."""
         for index, (future, nodes) in enumerate(self._waiting):
-            if future.done():
-                continue
-            if node in nodes:
+            if node in nodes and not future.done():
                 del self._waiting[index]
                 future.set_result(node)
                 return

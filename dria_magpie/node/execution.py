@@ -108,7 +108,7 @@ async def _answer(assignment: Assignment, call: NextCall, generate: Generate) ->
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

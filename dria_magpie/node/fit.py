@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dria_magpie.models import ANY_MODEL, NodeInfo, Task
 from dria_magpie.workflow import Workflow
-from dria_magpie.workflow.graph import Operator
+from dria_magpie.workflow.parts import Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Fit:
 
 def fit(node: NodeInfo, task: Task, workflow: Workflow) -> Fit:
     """Decide whether a node serves every model that a task needs."""
-    models = {t.model for t in workflow.tasks if t.operator is Operator.GENERATION}
+    models = {t.model or None for t in workflow.tasks if t.operator is Operator.GENERATION}
     for name in sorted(model for model in models if model):
         if node.choose_model([name]) is None:
             return Fit(reason=f"it does not serve {name!r}, which the workflow names")

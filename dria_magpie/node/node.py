@@ -103,19 +103,19 @@ class Node:
         engine = self._engine_for(request.model)
         try:
             generation = await engine.generate(request)
+            answered = bool(generation.text.strip())
         except EngineError:
             raise
         except Exception as error:
             # Engines are a seam: a defect in one of them must cost one dialogue, not the stream.
             raise EngineError(f"the engine at {engine.address} failed: {error!r}") from error
-        if not generation.text.strip():
+        if not answered:
             raise EmptyCompletionError(f"{request.model} answered with nothing")
         return generation
 
     def _engine_for(self, model: str) -> Engine:
-        by_name = (engine for engine in self._engines if model in engine.models)
-        by_any = (engine for engine in self._engines if ANY_MODEL in engine.models)
-        engine = next(by_name, None) or next(by_any, None)
-        if engine is None:
-            raise EngineError(f"no engine of this node serves {model!r}")
-        return engine
+        for name in (model, ANY_MODEL):
+            for engine in self._engines:
+                if name in engine.models:
+                    return engine
+        raise EngineError(f"no engine of this node serves {model!r}")

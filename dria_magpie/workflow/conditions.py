@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable
 
 from dria_magpie.errors import StepError
-from dria_magpie.workflow.graph import Condition, Expression
-from dria_magpie.workflow.memory import Memory
+from dria_magpie.workflow.memory import Memory, Value
+from dria_magpie.workflow.parts import Condition, Expression
 from dria_magpie.workflow.render import render
 from dria_magpie.workflow.similarity import has_similar
 
 _NUMBER = re.compile(
-    r"[+-]?(inf|infinity|nan|([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?)", re.IGNORECASE
+    r"[+-]?(inf|infinity|nan|([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?)",
+    re.ASCII | re.IGNORECASE,
 )
 _TEXT: dict[Expression, Callable[[str, str], bool]] = {
     Expression.EQUAL: operator.eq,
@@ -29,22 +30,21 @@ _ORDER: dict[Expression, Callable[[float, float], bool]] = {
 }
 
 
-def is_met(condition: Condition, memory: Memory) -> tuple[bool, Memory]:
-    """Tell whether a condition holds, and give the memory after its input was read.
+def is_met(condition: Condition, value: Value, memory: Memory) -> bool:
+    """Tell whether a condition holds for the value of its input.
 
     Raises:
         StepError: an ordered comparison of something that is no number, or ``HaveSimilar``
             before anything was inserted.
     """
-    value, memory = memory.access(condition.input)
     left, expected = render(value), condition.expected
     if condition.expression in _TEXT:
-        return _TEXT[condition.expression](left, expected), memory
+        return _TEXT[condition.expression](left, expected)
     if condition.expression in _ORDER:
-        return _ORDER[condition.expression](_number(left), _number(expected)), memory
+        return _ORDER[condition.expression](_number(left), _number(expected))
     if not memory.files:
         raise StepError("HaveSimilar compares with inserted texts, and none was inserted")
-    return has_similar(expected, memory.files), memory
+    return has_similar(expected, memory.files)
 
 
 def _number(text: str) -> float:

@@ -23,13 +23,16 @@ from dataclasses import dataclass
 
 from dria_magpie.errors import DriaMagpieError, LimitError, StepError
 from dria_magpie.models import GenerationRequest, Sampling
-from dria_magpie.workflow.graph import END, Operator, Workflow, WorkflowTask
+from dria_magpie.workflow.graph import Workflow
 from dria_magpie.workflow.memory import Value
+from dria_magpie.workflow.parts import END, Operator, WorkflowTask
 from dria_magpie.workflow.render import render, render_messages, render_return
 from dria_magpie.workflow.schema import response_format
 from dria_magpie.workflow.state import ExecutionState
 
 SEEDS = 2**31
+_NO_SAMPLING = Sampling()
+MOST_TOKENS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +131,17 @@ def _read_inputs(
 ) -> tuple[dict[str, Value], ExecutionState, str | None]:
     """Read inputs in order, up to the first required one that is absent: its name comes last."""
     values: dict[str, Value] = {}
+    missing = None
     memory = state.memory
     for part in task.inputs:
         value, memory = memory.access(part.value)
         if value is None and part.required:
-            return values, state.evolve(memory=memory), part.name
+            missing = part.name
+            break
         values[part.name] = value
-    return values, state.evolve(memory=memory), None
+    if memory is not state.memory:
+        state = state.evolve(memory=memory)
+    return values, state, missing
 
 
 def _request(
@@ -143,9 +150,9 @@ def _request(
     messages = render_messages(task, values)
     if not messages:
         raise StepError(f"task {task.id!r} has no message to send")
-    sampling = task.sampling or Sampling()
+    sampling = task.sampling or _NO_SAMPLING
     if sampling.max_tokens is None and workflow.config.max_tokens:
-        sampling = sampling.evolve(max_tokens=workflow.config.max_tokens)
+        sampling = sampling.evolve(max_tokens=min(workflow.config.max_tokens, MOST_TOKENS))
     if sampling.seed is not None:
         sampling = sampling.evolve(seed=(sampling.seed + state.steps_done) % SEEDS)
     return GenerationRequest(

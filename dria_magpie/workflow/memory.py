@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dria_magpie.workflow.graph import InputValue, Workflow
+from dria_magpie.workflow.graph import Workflow
+from dria_magpie.workflow.parts import InputValue
 from dria_magpie.workflow.similarity import split_chunks
 
 Entry = str | dict[str, Any]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from dria_magpie.errors import StepError
 from dria_magpie.models import Message, Role
-from dria_magpie.workflow.graph import MessageTemplate, PostProcess, ReturnValue, WorkflowTask
 from dria_magpie.workflow.memory import Entry, Memory, Value
+from dria_magpie.workflow.parts import MessageTemplate, PostProcess, ReturnValue, WorkflowTask
 
 LONGEST_PROMPT = 16_000_000
 # The characters that Unicode calls white space; str.strip() would take control characters too.
@@ -34,14 +35,26 @@ def fill(template: str, texts: Mapping[str, str]) -> str:
     """Put texts in the place of ``{{name}}`` and ``{name}``, in one pass.
 
     What was put in is never looked at again; a placeholder that names no input stays.
+
+    Raises:
+        StepError: the text gets larger than any model reads.
     """
     if "{" not in template or not texts:
         return template
-    names = "|".join(re.escape(name) for name in sorted(texts, key=len, reverse=True))
-    pattern = re.compile(rf"\{{\{{({names})\}}\}}|\{{({names})\}}")
-    return pattern.sub(
-        lambda match: texts[match[1] if match[1] is not None else match[2]], template
-    )
+    pattern = _pattern(tuple(texts))
+
+    def text_of(match: re.Match[str]) -> str:
+        return texts[match[1] if match[1] is not None else match[2]]
+
+    if sum(len(text_of(match)) for match in pattern.finditer(template)) > LONGEST_PROMPT:
+        raise StepError(f"a filled message exceeds {LONGEST_PROMPT:,} characters")
+    return pattern.sub(text_of, template)
+
+
+@lru_cache(maxsize=256)
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.compile(rf"\{{\{{({either})\}}\}}|\{{({either})\}}")
 
 
 def render_messages(task: WorkflowTask, values: Mapping[str, Value]) -> tuple[Message, ...]:
@@ -111,7 +124,7 @@ def _process(text: str, step: PostProcess) -> str:
         case "append":
             return text + (rhs or "")
         case "prepend":
-            return (rhs or "") + text
+            return (lhs or "") + text
         case "to_lower":
             return text.lower()
         case "to_upper":

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dria_magpie.errors import StepError
+from dria_magpie.workflow.plain import check_json
 
 _GEMINI_TYPES = {"STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"}
 
@@ -16,8 +17,8 @@ _GEMINI_TYPES = {"STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "N
 def response_format(schema: Any) -> Mapping[str, Any] | None:
     """Give OpenAI's ``response_format`` for any of the encodings that clients send.
 
-    JSON Schema comes as a dict, as JSON text, or as a pydantic class; Gemini's dialect with its
-    upper-case types is translated. A regular expression in base64 asks for JSON of any form, as
+    JSON Schema comes as a dict or as JSON text; Gemini's dialect with its upper-case types is
+    translated. A regular expression in base64 asks for JSON of any form, as
     no endpoint in common use takes one.
 
     Raises:
@@ -25,8 +26,6 @@ def response_format(schema: Any) -> Mapping[str, Any] | None:
     """
     if schema is None or schema == "":
         return None
-    if hasattr(schema, "model_json_schema"):
-        schema = schema.model_json_schema()
     if isinstance(schema, str):
         schema = _decode(schema)
         if schema is None:
@@ -43,9 +42,12 @@ def response_format(schema: Any) -> Mapping[str, Any] | None:
 
 def _decode(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        pass
+        schema = json.loads(text)
+        check_json(schema)
+    except (ValueError, RecursionError):
+        schema = None
+    if isinstance(schema, dict):
+        return schema
     try:
         base64.b64decode(text, validate=True).decode()
     except (binascii.Error, ValueError) as error:

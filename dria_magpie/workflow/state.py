@@ -10,8 +10,10 @@ from dria_magpie import errors
 from dria_magpie.errors import DriaMagpieError, StateError, StepError
 from dria_magpie.models import Turn
 from dria_magpie.workflow.conditions import is_met
-from dria_magpie.workflow.graph import RESULT, Step, Workflow
-from dria_magpie.workflow.memory import Memory
+from dria_magpie.workflow.graph import Workflow
+from dria_magpie.workflow.memory import Entry, Memory
+from dria_magpie.workflow.parts import RESULT, Step
+from dria_magpie.workflow.plain import check_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,14 +92,15 @@ class ExecutionState:
             return self
         target, memory = step.target, self.memory
         if step.condition:
+            value, memory = memory.access(step.condition.input)
             try:
-                met, memory = is_met(step.condition, memory)
+                met = is_met(step.condition, value, memory)
             except StepError as error:
-                return self.with_failure(workflow, error)
+                # What the comparison popped is gone, as with the inputs of a failed task.
+                return self.evolve(memory=memory).with_failure(workflow, error)
             target = step.target if met else step.condition.target_if_not
-        return self.evolve(
-            memory=memory, step=workflow.step_from(target), steps_done=self.steps_done + 1
-        )
+        following = workflow.step_from(target)
+        return self.evolve(memory=memory, step=following, steps_done=self.steps_done + 1)
 
     def with_failure(self, workflow: Workflow, error: DriaMagpieError) -> ExecutionState:
         """Give the state after the current task failed: at its fallback, or failed for good."""
@@ -132,29 +135,53 @@ class ExecutionState:
                 memory=_read_memory(values["memory"]),
                 step=None if values["step"] is None else _whole(values["step"]),
                 steps_done=_whole(values["steps_done"]),
-                seconds=float(values["seconds"]),
+                seconds=_seconds(values["seconds"]),
                 seed=_whole(values["seed"]),
-                turns=tuple(Turn.from_dict(turn) for turn in values["turns"]),
+                turns=tuple(Turn.from_dict(turn) for turn in _items(values["turns"])),
                 error=_read_error(values.get("error")),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise StateError(f"not an execution state: {error!r}") from error
 
 
+_MOST = 2**53
+
+
 def _whole(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise StateError(f"an execution state counts in whole numbers, not {value!r}")
+    if type(value) is not int or not 0 <= value < _MOST:
+        raise StateError(f"an execution state counts in whole numbers, not {value!r:.80}")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if type(value) not in {int, float} or not 0 <= value < _MOST:
+        raise StateError(f"seconds is a time, not {value!r:.80}")
+    return float(value)
+
+
+def _items(value: Any) -> list[Any] | tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise StateError(f"an execution state has a list here, not {value!r:.80}")
+    return value
+
+
+def _entry(value: Any) -> Entry:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict):
+        raise StateError(f"memory holds texts and JSON objects only, not {value!r:.80}")
+    check_json(value)
     return value
 
 
 def _read_memory(values: Mapping[str, Any]) -> Memory:
-    cache, stacks, files = values["cache"], values["stacks"], values["files"]
-    entries = [*cache.values(), *(entry for stack in stacks.values() for entry in stack)]
-    texts_only = all(isinstance(chunk, str) for chunk in files)
-    if not texts_only or not all(isinstance(entry, (str, dict)) for entry in entries):
-        raise StateError("memory holds texts and JSON objects only")
-    lists = {key: tuple(stack) for key, stack in stacks.items()}
-    return Memory(cache=dict(cache), stacks=lists, files=tuple(files))
+    if not all(isinstance(chunk, str) for chunk in _items(values["files"])):
+        raise StateError("the chunks of inserted texts are texts")
+    return Memory(
+        cache={key: _entry(value) for key, value in values["cache"].items()},
+        stacks={key: tuple(map(_entry, _items(v))) for key, v in values["stacks"].items()},
+        files=tuple(values["files"]),
+    )
 
 
 def _read_error(values: Mapping[str, Any] | None) -> DriaMagpieError | None:

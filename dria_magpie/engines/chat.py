@@ -1,0 +1,186 @@
+"""`ChatClient`: chat completions from one endpoint, with everything that makes them dependable.
+
+What an engine composes. It knows retries, adaptive concurrency, chat templates without a system
+role, reasoning, and streams; it does not know which models there are, nor who runs the server::
+
+    client = ChatClient(
+        "http://127.0.0.1:8081/v1",
+        api_key="secret",
+        concurrency=4,
+        timeout=600.0,
+        retry=RetryPolicy(),
+        stream=True,       # a stream on a connection of its own: cancelled calls free their slot
+        max_tokens=100,    # the cap for requests that have none
+    )
+    generation = await client.generate(request)   # the work
+    names = await client.list_models()            # None: this endpoint does not say
+    await client.aclose()                         # generate() opens it again, in any event loop
+
+Errors of `generate` are `EngineError`: `ContextLengthError`, `EmptyCompletionError`,
+`EndpointError`, and of the latter `LostConnectionError` (in ``failures``) where the server is not
+there or broke the connection off, after the retries of the policy: ``RetryPolicy(attempts=1)``
+makes it come at once, for who restarts the server himself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from dria_magpie.engines.concurrency import AdaptiveLimiter, Signal
+from dria_magpie.engines.failures import CallFailed, Failure, Kind, final_error
+from dria_magpie.engines.payload import decode_answer, decode_models, encode_request
+from dria_magpie.engines.retry import (
+    DEFAULT_RETRY,
+    RetryDecision,
+    RetryPolicy,
+    call_with_retries,
+)
+from dria_magpie.engines.system_role import alternates, fold
+from dria_magpie.engines.wire import Connection
+from dria_magpie.errors import UnsupportedError
+from dria_magpie.models import Generation, GenerationRequest, Message
+
+_Answer = TypeVar("_Answer")
+_OVERLOADED = {429, 503}
+_NO_SUCH_ROUTE = {404, 405, 501}
+
+
+class ChatClient:
+    """Chat completions from one endpoint.
+
+    Args:
+        url: the base URL, which ends where ``/chat/completions`` begins.
+        api_key: sent as a bearer token; never shown.
+        concurrency: the most calls at once.
+        timeout: seconds for one call.
+        retry: when a failed call is made again.
+        stream: have answers sent in pieces, each on a connection of its own.
+        max_tokens: the cap of messages for requests without one; None leaves it to the endpoint.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        concurrency: int = 64,
+        timeout: float = 600.0,
+        retry: RetryPolicy = DEFAULT_RETRY,
+        stream: bool = False,
+        max_tokens: int | None = None,
+    ) -> None:
+        self._url = url
+        self._concurrency = concurrency
+        self._retry = retry
+        self._stream = stream
+        self._max_tokens = max_tokens
+        self._connection = Connection(url, api_key=api_key, timeout=timeout, fresh=stream)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._limiter = AdaptiveLimiter(concurrency)
+        self._folding: set[str] = set()
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Answer one request.
+
+        Raises:
+            EngineError: no answer could be had.
+        """
+        if request.open_user_turn:
+            raise UnsupportedError(
+                "this version writes user turns with no endpoint, only with LlamaEngine; "
+                "for an endpoint, take a workflow in which a persona writes them"
+            )
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # Calls that a dead loop left behind never give their permits back
+            self._loop, self._limiter = loop, AdaptiveLimiter(self._concurrency)
+        course = _Course(request.model)
+        return await self._with_retries(lambda: self._attempt(request, course), course)
+
+    async def list_models(self) -> tuple[str, ...] | None:
+        """Give the names of the served models, or None if the endpoint does not say.
+
+        Raises:
+            EngineError: the endpoint does not answer, or answers only those whom it knows.
+        """
+        course = _Course()
+
+        async def call() -> tuple[str, ...] | None:
+            course.calls += 1
+            try:
+                return decode_models(await self._connection.get("/models"))
+            except CallFailed as failed:
+                if failed.failure.kind is Kind.BODY or failed.failure.status in _NO_SUCH_ROUTE:
+                    return None
+                raise
+
+        return await self._with_retries(call, course)
+
+    async def aclose(self) -> None:
+        """Close every connection; the next call opens a new one."""
+        await self._connection.aclose()
+
+    async def _with_retries(
+        self, call: Callable[[], Awaitable[_Answer]], course: _Course
+    ) -> _Answer:
+        try:
+            return await call_with_retries(call, course.failures, self._decide)
+        except CallFailed as failed:
+            error = final_error(course.failures, self._url, course.model, course.calls)
+            raise error from failed.__cause__
+
+    def _decide(self, failures: Sequence[Failure]) -> RetryDecision:
+        return self._retry.decide(failures, known=self._connection.known)
+
+    async def _attempt(self, request: GenerationRequest, course: _Course) -> Generation:
+        """Make one call, or two where the chat template turns out to refuse the order of roles."""
+        messages = request.messages
+        if request.model in self._folding:
+            messages = fold(messages)
+        try:
+            return await self._complete(request, messages, course)
+        except CallFailed as failed:
+            folded = fold(messages)
+            if failed.failure.kind is not Kind.ROLES or folded == messages:
+                raise
+        if alternates(messages):
+            # So it was the system message that was refused, and will be in each prompt
+            self._folding.add(request.model)
+        return await self._complete(request, folded, course)
+
+    async def _complete(
+        self, request: GenerationRequest, messages: Sequence[Message], course: _Course
+    ) -> Generation:
+        body = encode_request(
+            request,
+            messages,
+            empty=sum(failure.kind is Kind.EMPTY for failure in course.failures),
+            max_tokens=self._max_tokens,
+            stream=self._stream,
+        )
+        limiter = self._limiter
+        ticket = await limiter.acquire()
+        signal = Signal.NEITHER
+        course.calls += 1
+        try:
+            answer = await self._connection.post("/chat/completions", body)
+            signal = Signal.ANSWERED
+        except CallFailed as failed:
+            if failed.failure.status in _OVERLOADED:
+                signal = Signal.OVERLOADED
+            raise
+        finally:
+            limiter.release(ticket, signal)
+        return decode_answer(answer, request, course.calls)
+
+
+@dataclass(slots=True)
+class _Course:
+    """What has become of one request so far."""
+
+    model: str = ""
+    calls: int = 0
+    failures: list[Failure] = field(default_factory=list)

@@ -1,0 +1,127 @@
+"""A llama.cpp server in a child process, and the client that speaks to it."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from dria_magpie.engines.chat import ChatClient
+from dria_magpie.engines.child import Child
+from dria_magpie.engines.failures import Failure, Kind
+from dria_magpie.engines.retry import RetryDecision, RetryPolicy
+from dria_magpie.engines.weights import Weights
+from dria_magpie.errors import ModelFileError, UnsupportedError
+from dria_magpie.models import Generation, GenerationRequest, Sampling
+
+_MESSAGE_TOKENS = 100
+_CALL_SECONDS = 3600.0
+_TAIL = 2000
+
+
+class _LocalRetry(RetryPolicy):
+    """Leaves a server that is gone to the engine, which starts another."""
+
+    __slots__ = ()
+
+    def decide(self, failures: Sequence[Failure], *, known: bool) -> RetryDecision:
+        if failures[-1].kind in {Kind.REFUSED, Kind.LOST}:
+            return RetryDecision(False, 0.0, failures[-1].reason)
+        return super().decide(failures, known=known)
+
+
+class _LlamaSampling(Sampling):
+    """Sampling in llama.cpp's own words; it ignores the name that other servers know."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        chosen = super().to_dict()
+        if "repetition_penalty" in chosen:
+            chosen["repeat_penalty"] = chosen.pop("repetition_penalty")
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaProcess:
+    """A running server.
+
+    Attributes:
+        child: its process.
+        client: speaks to it.
+    """
+
+    child: Child
+    client: ChatClient
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Answer one request; see `ChatClient.generate` for its errors."""
+        sampling = _LlamaSampling(**request.sampling.to_dict())
+        return await self.client.generate(request.evolve(sampling=sampling))
+
+    async def aclose(self) -> None:
+        """Kill the process and close what is open."""
+        self.child.kill()
+        await self.client.aclose()
+
+
+async def launch(weights: Weights, slots: int, context: int) -> LlamaProcess:
+    """Start a server and wait until its model is loaded.
+
+    Args:
+        weights: what to serve; the file must be there.
+        slots: calls at once.
+        context: tokens of each slot.
+
+    Raises:
+        ModelFileError: the model cannot be loaded.
+        UnsupportedError: xllamacpp is not installed.
+    """
+    key = secrets.token_hex(16)
+    order = {
+        "path": str(weights.path),
+        "name": weights.name,
+        "api_key": key,
+        "slots": slots,
+        "context": context,
+    }
+    with tempfile.TemporaryFile() as log:
+        child = Child("dria_magpie.engines.llama_server", order, stderr=log)
+        try:
+            address = _read_address(await child.answer(), child, weights, log)
+        except BaseException:
+            child.kill()
+            raise
+    client = ChatClient(
+        f"{address}/v1",
+        api_key=key,
+        concurrency=slots,
+        timeout=_CALL_SECONDS,
+        retry=_LocalRetry(),
+        stream=True,
+        max_tokens=_MESSAGE_TOKENS,
+    )
+    return LlamaProcess(child, client)
+
+
+def _read_address(
+    answer: Mapping[str, Any] | None, child: Child, weights: Weights, log: IO[bytes]
+) -> str:
+    if answer and "address" in answer:
+        return str(answer["address"])
+    if answer and "missing" in answer:
+        raise UnsupportedError(
+            "models run here with xllamacpp: pip install 'dria-magpie[local]' "
+            f"({answer['missing']})"
+        )
+    child.kill()
+    log.seek(0)
+    lines = log.read()[-_TAIL:].decode("utf-8", "replace").strip()
+    reason = answer["error"] if answer else f"the process ended with exit code {child.exit_code}"
+    raise ModelFileError(
+        f"{weights.path} cannot be loaded: {reason}. The file is damaged, or too large for this "
+        "machine's memory, or of a kind that this version of xllamacpp does not know. "
+        f"{weights.remedy}" + (f"\n{lines}" if lines else "")
+    )

@@ -1,0 +1,133 @@
+"""`OpenAIEngine`: text from any endpoint that speaks OpenAI's chat protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from dria_magpie.engines.chat import ChatClient
+from dria_magpie.engines.retry import DEFAULT_RETRY, RetryPolicy
+from dria_magpie.errors import InvalidInputError
+from dria_magpie.models import ANY_MODEL, Generation, GenerationRequest
+
+_CHAT_ROUTE = "/chat/completions"
+
+
+class OpenAIEngine:
+    """An endpoint such as vLLM, SGLang, Ollama, llama-server, or a public one.
+
+    Args:
+        base_url: the API's URL; ``/v1`` is added where it has no path.
+        api_key: the bearer token; never shown in messages.
+        models: names of the served models, the default first; asked for at `start` if empty.
+        concurrency: the most calls at once. Fewer are made while the endpoint says that it is
+            overloaded.
+        timeout: seconds for one call.
+        retry: how often and how fast a failed call is made again.
+
+    Raises:
+        InvalidInputError: an argument that cannot work.
+
+    Example::
+
+        Dria(nodes=[Node(engine=OpenAIEngine("http://localhost:8000/v1"))])
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        models: Sequence[str] = (),
+        concurrency: int = 64,
+        timeout: float = 600.0,
+        retry: RetryPolicy = DEFAULT_RETRY,
+    ) -> None:
+        if isinstance(models, str):
+            raise InvalidInputError(f"models takes a list of names, such as [{models!r}]")
+        if concurrency < 1 or timeout <= 0:
+            raise InvalidInputError("concurrency takes 1 or more, timeout more than 0 seconds")
+        self._url = normalise_url(base_url)
+        self._models = tuple(map(str, models))
+        self._given = bool(self._models)
+        self._started = self._given
+        self._slots = concurrency
+        self._client = ChatClient(
+            self._url,
+            api_key=_check_key(api_key),
+            concurrency=concurrency,
+            timeout=timeout,
+            retry=retry,
+        )
+
+    def __repr__(self) -> str:
+        return f"OpenAIEngine({self._url!r})"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the served models, the default first; ``("*",)`` for any."""
+        return self._models
+
+    @property
+    def slots(self) -> int:
+        """The most calls at once."""
+        return self._slots
+
+    @property
+    def address(self) -> str:
+        """The endpoint's base URL."""
+        return self._url
+
+    async def start(self) -> None:
+        """Ask for the served models, if they were not given.
+
+        Raises:
+            EndpointError: the endpoint is not there, or refuses; the text says what to do.
+        """
+        if not self._started:
+            self._models = await self._client.list_models() or (ANY_MODEL,)
+            self._started = True
+
+    async def generate(self, request: GenerationRequest) -> Generation:
+        """Answer one request.
+
+        Raises:
+            EndpointError: the endpoint refused, broke or never answered.
+            ContextLengthError: the prompt is too long.
+            EmptyCompletionError: the model answered with nothing.
+            UnsupportedError: the request has an open user turn.
+        """
+        return await self._client.generate(request)
+
+    async def aclose(self) -> None:
+        """Close every connection; a later call opens them again."""
+        self._started = self._given
+        await self._client.aclose()
+
+
+def normalise_url(base_url: str) -> str:
+    """Give an API's base URL in the form to which routes are appended.
+
+    Raises:
+        InvalidInputError: this is no such URL.
+    """
+    url = base_url.strip().rstrip("/").removesuffix(_CHAT_ROUTE).rstrip("/")
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise InvalidInputError(
+            f"{base_url!r} is not the URL of an endpoint; one is http://localhost:8000/v1"
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise InvalidInputError("the URL takes no user, password, query or fragment; see api_key")
+    return url if parts.path else f"{url}/v1"
+
+
+def _check_key(api_key: str | None) -> str | None:
+    key = (api_key or "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise InvalidInputError("the API key has characters that no HTTP header can carry")
+    return key or None

@@ -1,0 +1,43 @@
+"""Keeps what a reasoning model thought apart from what it said."""
+
+from __future__ import annotations
+
+import re
+
+_TAG = re.compile(r"<(/?)think(?:ing)?>")
+
+
+def split_reasoning(text: str) -> tuple[str, str]:
+    """Split an answer into text and reasoning.
+
+    Reasoning is what stands in ``<think>`` or ``<thinking>`` blocks. A closing tag without an
+    opening one ends a block that the chat template opened; a block without an end was cut off.
+    An answer without such tags is given back verbatim.
+
+    Returns:
+        The text, and the reasoning, blocks joined by a blank line.
+
+    Example::
+
+        split_reasoning("<think>Greet.</think>Hello!")  # ("Hello!", "Greet.")
+    """
+    if "think" not in text or not _TAG.search(text):
+        return text, ""
+    said: list[str] = []
+    thought: list[str] = []
+    start = depth = 0
+    for tag in _TAG.finditer(text):
+        piece = text[start : tag.start()]
+        start = tag.end()
+        if tag[1]:
+            if not depth:
+                # The template opened the block, so that nothing before this tag was said
+                thought += said
+                said.clear()
+            thought.append(piece)
+            depth = max(depth - 1, 0)
+        else:
+            (thought if depth else said).append(piece)
+            depth += 1
+    (thought if depth else said).append(text[start:])
+    return "".join(said).lstrip(), "\n\n".join(filter(None, map(str.strip, thought)))

@@ -1,0 +1,154 @@
+"""One HTTP call to an OpenAI-compatible endpoint: bytes out, a completion object back."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import aiohttp
+
+from dria_magpie.engines.failures import CallFailed, Failure, Kind, quote
+from dria_magpie.engines.payload import parse_body
+from dria_magpie.engines.refusals import read_refusal
+from dria_magpie.engines.sse import read_stream
+
+_CONNECT_SECONDS = 10.0
+_MOST_BYTES = 64 * 2**20
+_LARGE = 2**20
+_JSON = {"Content-Type": "application/json"}
+
+
+class Connection:
+    """HTTP to one endpoint, each call by itself: what fails is a `CallFailed`.
+
+    It opens itself in the event loop of the first call, and anew in the next loop. With the loop's
+    end it is closed.
+
+    Args:
+        url: the endpoint's base URL.
+        api_key: sent as a bearer token.
+        timeout: seconds for one call.
+        fresh: open a connection for each call, and close it afterwards.
+
+    Attributes:
+        known: whether the endpoint ever answered anything.
+    """
+
+    def __init__(
+        self, url: str, *, api_key: str | None, timeout: float, fresh: bool = False
+    ) -> None:
+        self._url = url
+        self._api_key = api_key
+        self._timeout = timeout
+        self._fresh = fresh
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._keeper: AsyncGenerator[None, None] | None = None
+        self.known = False
+
+    async def post(self, route: str, body: bytes) -> Any:
+        """Send JSON, give the JSON that comes back; a stream is given as one completion object."""
+        return await self._call("POST", route, body)
+
+    async def get(self, route: str) -> Any:
+        """Give the JSON of a route."""
+        return await self._call("GET", route, None)
+
+    async def aclose(self) -> None:
+        """Close what is open; the next call opens it again."""
+        keeper, self._keeper, self._session = self._keeper, None, None
+        if keeper is not None and self._loop is asyncio.get_running_loop():
+            await keeper.aclose()
+
+    async def _call(self, method: str, route: str, body: bytes | None) -> Any:
+        session = self._session
+        if session is None or self._loop is not asyncio.get_running_loop():
+            session = await self._open()
+        try:
+            async with session.request(
+                method,
+                self._url + route,
+                # aiohttp warns of large bodies unless they are files
+                data=io.BytesIO(body) if body and len(body) >= _LARGE else body,
+                headers=_JSON if body else None,
+                allow_redirects=False,
+            ) as response:
+                self.known = True
+                return await self._read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise CallFailed(_read_exception(error, self._timeout)) from error
+
+    async def _open(self) -> aiohttp.ClientSession:
+        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else None
+        connector = _connector(self._fresh)
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=_CONNECT_SECONDS),
+        )
+        self._loop, self._session, self._keeper = (
+            asyncio.get_running_loop(),
+            session,
+            _keep(session, connector),
+        )
+        await anext(self._keeper)
+        return session
+
+    async def _read(self, response: aiohttp.ClientResponse) -> Any:
+        if response.status == 200 and response.content_type == "text/event-stream":
+            return await read_stream(response.content, self._api_key)
+        data = await _read_all(response.content)
+        if response.status != 200:
+            text = response.headers.get("Location") or data.decode("utf-8", "replace")
+            wait = response.headers.get("Retry-After")
+            raise CallFailed(read_refusal(response.status, text, wait, self._api_key))
+        return parse_body(data, self._api_key)
+
+
+async def _keep(
+    session: aiohttp.ClientSession, connector: aiohttp.TCPConnector
+) -> AsyncGenerator[None, None]:
+    """Close a session when the event loop ends: asyncio then closes its open generators."""
+    try:
+        yield
+    finally:
+        # By itself the session complains if the loop has no time left to wait for its close()
+        session.detach()
+        await connector.close()
+
+
+def _connector(fresh: bool) -> aiohttp.TCPConnector:
+    if fresh:
+        return aiohttp.TCPConnector(limit=0, force_close=True)
+    # uvicorn, under vLLM and SGLang, closes idle connections after 5 s: be first, or lose calls
+    return aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0)
+
+
+async def _read_all(content: aiohttp.StreamReader) -> bytes:
+    pieces = []
+    size = 0
+    while piece := await content.readany():
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MOST_BYTES:
+            raise CallFailed(Failure(Kind.BODY, f"answered with more than {_MOST_BYTES} bytes"))
+    return b"".join(pieces)
+
+
+def _read_exception(error: Exception, timeout: float) -> Failure:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Failure(Kind.REFUSED, f"took no connection within {_CONNECT_SECONDS:g} s")
+    if isinstance(error, TimeoutError):
+        return Failure(Kind.TIMEOUT, f"did not answer within {timeout:g} s")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return Failure(Kind.INSECURE, f"could not prove who it is: {quote(str(error))}")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Failure(Kind.REFUSED, f"cannot be reached: {quote(str(error.os_error))}")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Failure(Kind.BODY, f"does not speak HTTP: {quote(error.message)}")
+    return Failure(
+        Kind.LOST, f"broke the connection off: {quote(str(error)) or type(error).__name__}"
+    )
