@@ -44,7 +44,8 @@ def running_endpoint() -> Iterator[str]:
     """Run the endpoint in a child process; give its base URL."""
     command = [sys.executable, "-m", "benchmarks.endpoint"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin and process.stdout
+        assert process.stdin
+        assert process.stdout
         port = int(process.stdout.readline())
         try:
             yield f"http://127.0.0.1:{port}/v1"

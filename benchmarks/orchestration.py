@@ -16,6 +16,7 @@ from benchmarks.table import Figure, say
 from dria_magpie import Dria, MagPie, Node, Task
 from dria_magpie.testing import ScriptedEngine
 
+DIALOGUES = 1_600
 RUNS = 5
 
 
@@ -26,8 +27,11 @@ class Cost:
     rate: float
     cpu: float
 
+    def __str__(self) -> str:
+        return f"{self.rate:,.0f} calls/s, {self.cpu:.3f} ms CPU a call"
 
-def measure() -> list[Figure]:
+
+def measure(dialogues: int = DIALOGUES, runs: int = RUNS) -> list[Figure]:
     """Run both sides by turns and give the medians.
 
     Each run is a process of its own: neither side works in a heap that the other one filled, and
@@ -37,10 +41,10 @@ def measure() -> list[Figure]:
     costs: dict[str, list[Cost]] = {"ours": [], "bare": []}
     bodies = asyncio.run(_record_bodies())
     with running_endpoint() as url:
-        for number in range(1, RUNS + 1):
-            for side, runs in costs.items():
-                runs.append(_run_process(side, url, bodies))
-                say(f"orchestration {number}/{RUNS} {side}: {runs[-1]}")
+        for number in range(1, runs + 1):
+            for side, sofar in costs.items():
+                sofar.append(_run_process(side, url, dialogues, bodies))
+                say(f"orchestration {number}/{runs} {side}: {sofar[-1]}")
     ours, bare = map(_median, costs.values())
     what = f"{CALLS_AT_ONCE} in flight, {LATENCY * 1000:.0f} ms each"
     return [
@@ -61,8 +65,8 @@ async def _record_bodies() -> list[dict[str, Any]]:
     return [{"model": MODEL, "messages": [*map(asdict, r.messages)]} for r in engine.requests]
 
 
-def _run_process(side: str, url: str, bodies: list[dict[str, Any]]) -> Cost:
-    command = [sys.executable, "-m", f"benchmarks.orchestration_{side}", url]
+def _run_process(side: str, url: str, dialogues: int, bodies: list[dict[str, Any]]) -> Cost:
+    command = [sys.executable, "-m", f"benchmarks.orchestration_{side}", url, str(dialogues)]
     order = json.dumps(bodies)
     done = subprocess.run(command, input=order, stdout=subprocess.PIPE, text=True, check=True)
     return Cost(*json.loads(done.stdout))

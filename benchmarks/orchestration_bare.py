@@ -1,4 +1,4 @@
-"""The bare side of the measurement of orchestration: ``... URL``, bodies of a dialogue on stdin."""
+"""The bare side of the measurement of orchestration: ``... URL DIALOGUES``, bodies on stdin."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.cost import CALLS_AT_ONCE, DIALOGUES, print_cost
+from benchmarks.cost import CALLS_AT_ONCE, print_cost
 
 
-async def run(url: str, bodies: list[dict[str, Any]]) -> int:
+async def run(url: str, bodies: list[dict[str, Any]], dialogues: int) -> int:
     """Make the calls of the dialogues, those of one in order, and give the number of answers."""
-    left = iter(range(DIALOGUES))
+    left = iter(range(dialogues))
     connector = aiohttp.TCPConnector(limit=CALLS_AT_ONCE)
     async with aiohttp.ClientSession(connector=connector) as session:
         workers = (_work(session, url, bodies, left) for _ in range(CALLS_AT_ONCE))
@@ -35,4 +35,5 @@ async def _work(
 
 
 if __name__ == "__main__":
-    print_cost(run(sys.argv[1], json.load(sys.stdin)))
+    number = int(sys.argv[2])
+    print_cost(run(sys.argv[1], json.load(sys.stdin), number), number)

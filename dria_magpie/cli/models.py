@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dria_magpie.errors import ModelFileError
-
 if TYPE_CHECKING:
     from dria_magpie.engines.weights import Weights
 
@@ -42,12 +40,7 @@ def pull(
     """Fetch a model's weights, or check those that are here."""
     from dria_magpie.engines.fetch import fetch
 
-    try:
-        weights = fetch(name)
-    except ModelFileError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
-    _print(str(weights.path))
+    _print(str(fetch(name).path))
 
 
 def _describe(weights: Weights) -> dict[str, Any]:

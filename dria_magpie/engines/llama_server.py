@@ -54,6 +54,8 @@ def serve(order: Mapping[str, Any]) -> Any:
     params.ui = False
     params.n_parallel = order["slots"]
     params.n_ctx = order["slots"] * order["context"]
+    # A batch cannot be broken off: a cancelled call keeps its slot until its batch is through
+    params.n_batch = params.n_ubatch = 256
     # Two speakers alternate on a slot: without this cache each evicts the other's prompt
     params.cache_ram_mib = 1024
     # Errors only: they say why a file cannot be loaded

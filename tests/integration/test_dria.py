@@ -132,9 +132,7 @@ async def test_a_model_that_nobody_serves_is_refused_at_once_with_what_is_served
 async def test_each_role_may_have_a_model_on_an_engine_of_its_own() -> None:
     asking = ScriptedEngine(["why?"] * 2, models=["asker"])
     answering = ScriptedEngine(["so."] * 2, models=["answerer"])
-    graph = MagPie().workflow(
-        "A", "B", 2, instructor_model="asker", responder_model="answerer"
-    )
+    graph = MagPie().workflow("A", "B", 2, instructor_model="asker", responder_model="answerer")
     async with Dria(nodes=[Node(engine=[asking, answering])]) as dria:
         result = await dria.execute(Task(workflow=graph))
     assert result.model == "asker, answerer"
@@ -145,9 +143,13 @@ async def test_time_that_runs_out_ends_the_calls_and_keeps_the_turns() -> None:
     gate = Gate()
 
     async def answer(request: GenerationRequest) -> str:
-        return "first" if len(request.messages) == 2 and request.messages[1].role == "user" and (
-            request.messages[0].content.startswith("You are A.")
-        ) else await gate(request)
+        return (
+            "first"
+            if len(request.messages) == 2
+            and request.messages[1].role == "user"
+            and (request.messages[0].content.startswith("You are A."))
+            else await gate(request)
+        )
 
     async with Dria(nodes=[Node(ScriptedEngine(answer))]) as dria:
         with pytest.raises(TaskTimeoutError, match="1 finished turns") as caught:
@@ -276,12 +278,16 @@ async def test_a_run_goes_on_from_any_state_without_repeating_a_call() -> None:
     first = ScriptedEngine([f"text {i}" for i in range(6)])
     network = LocalNetwork([Node(first)])
     await network.start()
-    states = [event.state async for event in network.run(dialogue(3)) if isinstance(event, TurnDone)]
+    states = [
+        event.state async for event in network.run(dialogue(3)) if isinstance(event, TurnDone)
+    ]
     for done, state in enumerate(states, start=1):
         rest = ScriptedEngine([f"text {i}" for i in range(done, 6)])
         other = LocalNetwork([Node(rest)])
         await other.start()
-        *_, result = [event async for event in other.run(dialogue(3), type(state).from_dict(state.to_dict()))]
+        *_, result = [
+            event async for event in other.run(dialogue(3), type(state).from_dict(state.to_dict()))
+        ]
         assert rest.calls == 6 - done
         parsed = MagPie().parse_result(result)  # type: ignore[type-var]
         assert [list(m.values())[0] for m in parsed["dialogue"]] == [f"text {i}" for i in range(6)]

@@ -77,7 +77,11 @@ class Maker:
 
     def value(self):
         key = self.of([*KEYS, *KEYS, self.text()])
-        return {"type": self.of(INPUTS), "key": key, **self.maybe(index=lambda: self.of([-1, 1, 2]))}
+        return {
+            "type": self.of(INPUTS),
+            "key": key,
+            **self.maybe(index=lambda: self.of([-1, 1, 2])),
+        }
 
     def input(self):
         return {
@@ -97,7 +101,10 @@ class Maker:
         if self.of([True, False, False, False]):
             return {"role": "history", "content": self.of(["{{x}}", "{y}", "{{k}}"])}
         content = "".join(self.some(lambda: self.of(CONTENTS), 4))
-        return {"role": self.of(["user", "user", "system", "assistant", "tool"]), "content": content}
+        return {
+            "role": self.of(["user", "user", "system", "assistant", "tool"]),
+            "content": content,
+        }
 
     def task(self, task_id):
         return {
@@ -146,7 +153,9 @@ class Maker:
         return {key: self.of(makers)() for key in self.some(lambda: self.of([*KEYS, "__input"]), 4)}
 
     def graph(self):
-        steps = [self.step(s) for s in [*self.draw.sample("abc", 3), *self.some(lambda: self.of(IDS), 2)]]
+        steps = [
+            self.step(s) for s in [*self.draw.sample("abc", 3), *self.some(lambda: self.of(IDS), 2)]
+        ]
         tasks = [self.task(s) for s in [*self.draw.sample("abc", 3), *self.some(lambda: "a", 1)]]
         return {
             "config": {

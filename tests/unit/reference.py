@@ -178,7 +178,9 @@ class Reference:
         else:
             got = self.read(value)
         if wanted.get("to_json") and isinstance(got, list):
-            return json.dumps([show(item) for item in got], ensure_ascii=False, separators=(",", ":"))
+            return json.dumps(
+                [show(item) for item in got], ensure_ascii=False, separators=(",", ":")
+            )
         text = show(got)
         for change in wanted.get("post_process") or []:
             kind, lhs, rhs = change["process_type"], change.get("lhs"), change.get("rhs")

@@ -26,7 +26,9 @@ leaves = (
 )
 json_values = st.recursive(
     leaves,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -88,7 +90,9 @@ def test_a_dump_is_valid_and_reads_back_equal(graph):
     assert Workflow.parse(dump) == workflow
     assert Workflow.parse(json.loads(workflow.model_dump_json())) == workflow
     assert json.loads(workflow.model_dump_json()) == dump
-    lists = {k: v for k, v in (graph.get("external_memory") or {}).items() if not isinstance(v, dict)}
+    lists = {
+        k: v for k, v in (graph.get("external_memory") or {}).items() if not isinstance(v, dict)
+    }
     assert validate({**dump, "external_memory": lists})
     assert validate({**strip(graph), "external_memory": lists})
 
