@@ -9,7 +9,8 @@ import sys
 
 import typer
 
-from dria_magpie.cli import dialogue, models
+from dria_magpie.cli.dialogue import dialogue
+from dria_magpie.cli.models import app as models
 from dria_magpie.errors import DriaMagpieError, InvalidInputError
 
 app = typer.Typer(
@@ -20,8 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command(name="dialogue")(dialogue.dialogue)
-app.add_typer(models.app, name="models")
+app.command(name="dialogue")(dialogue)
+app.add_typer(models, name="models")
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiohttp
@@ -23,8 +22,7 @@ _JSON = {"Content-Type": "application/json"}
 class Connection:
     """HTTP to one endpoint, each call by itself: what fails is a `CallFailed`.
 
-    It opens itself in the event loop of the first call, and anew in the next loop. With the loop's
-    end it is closed.
+    It opens itself in the event loop of the first call, and anew in the next loop.
 
     Args:
         url: the endpoint's base URL.
@@ -45,7 +43,6 @@ class Connection:
         self._fresh = fresh
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._keeper: AsyncGenerator[None, None] | None = None
         self.known = False
 
     async def post(self, route: str, body: bytes) -> Any:
@@ -58,14 +55,18 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close what is open; the next call opens it again."""
-        keeper, self._keeper, self._session = self._keeper, None, None
-        if keeper is not None and self._loop is asyncio.get_running_loop():
-            await keeper.aclose()
+        session, self._session = self._session, None
+        if session is None:
+            return
+        if self._loop is asyncio.get_running_loop():
+            await session.close()
+        else:
+            session.detach()  # its event loop is gone, and its connections with it
 
     async def _call(self, method: str, route: str, body: bytes | None) -> Any:
         session = self._session
         if session is None or self._loop is not asyncio.get_running_loop():
-            session = await self._open()
+            session = self._open()
         try:
             async with session.request(
                 method,
@@ -80,22 +81,18 @@ class Connection:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise CallFailed(_read_exception(error, self._timeout)) from error
 
-    async def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is not None:
+            self._session.detach()
         headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else None
-        connector = _connector(self._fresh)
-        session = aiohttp.ClientSession(
-            connector=connector,
+        self._loop = asyncio.get_running_loop()
+        self._session = aiohttp.ClientSession(
+            connector=_connector(self._fresh),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=_CONNECT_SECONDS),
         )
-        self._loop, self._session, self._keeper = (
-            asyncio.get_running_loop(),
-            session,
-            _keep(session, connector),
-        )
-        await anext(self._keeper)
-        return session
+        return self._session
 
     async def _read(self, response: aiohttp.ClientResponse) -> Any:
         if response.status == 200 and response.content_type == "text/event-stream":
@@ -106,18 +103,6 @@ class Connection:
             wait = response.headers.get("Retry-After")
             raise CallFailed(read_refusal(response.status, text, wait, self._api_key))
         return parse_body(data, self._api_key)
-
-
-async def _keep(
-    session: aiohttp.ClientSession, connector: aiohttp.TCPConnector
-) -> AsyncGenerator[None, None]:
-    """Close a session when the event loop ends: asyncio then closes its open generators."""
-    try:
-        yield
-    finally:
-        # By itself the session complains if the loop has no time left to wait for its close()
-        session.detach()
-        await connector.close()
 
 
 def _connector(fresh: bool) -> aiohttp.TCPConnector:

@@ -13,6 +13,7 @@ from statistics import median
 import pytest
 from packaging.requirements import Requirement
 
+import dria_magpie
 from benchmarks import orchestration
 
 SCRIPT = Path(sys.executable).with_name("dria-magpie")
@@ -68,9 +69,10 @@ def test_imports_nothing_heavy_before_it_is_needed(code, absent):
 def core(name: str, found: dict[str, Distribution] | None = None) -> dict[str, Distribution]:
     """A distribution and all that it requires without extras."""
     found = {} if found is None else found
-    if name.lower() not in found:
-        found[name.lower()] = distribution(name)
-        for text in found[name.lower()].requires or ():
+    key = name.lower().replace("_", "-")
+    if key not in found:
+        found[key] = distribution(name)
+        for text in found[key].requires or ():
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 core(requirement.name, found)
@@ -79,7 +81,8 @@ def core(name: str, found: dict[str, Distribution] | None = None) -> dict[str, D
 
 def test_the_core_is_small():
     files = [file for found in core("dria-magpie").values() for file in found.files or ()]
-    paths = {Path(str(file.locate())) for file in files} | {*Path("dria_magpie").rglob("*")}
+    own = Path(dria_magpie.__file__).parent
+    paths = {Path(str(file.locate())).resolve() for file in files} | {*own.rglob("*")}
     assert sum(path.stat().st_size for path in paths if path.is_file()) < 60 * 2**20
 
 

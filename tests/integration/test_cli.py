@@ -166,13 +166,11 @@ async def test_an_unknown_model_names_what_is_served_here(
 async def test_an_interrupt_prints_what_was_said(
     monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
-    from dria_magpie.cli import dialogue
-
     def interrupted(main: Any) -> None:
         main.close()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dialogue.asyncio, "run", interrupted)
+    monkeypatch.setattr("asyncio.run", interrupted)
     assert await run(monkeypatch, "dialogue", *PERSONAS, "--endpoint", "http://h/v1") == 130
     assert json.loads(capsys.readouterr().out)["error"] == "interrupted"
 

@@ -1,0 +1,114 @@
+"""What README.md and examples/ show, run as it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+
+from tests.acceptance.commands import MAGPIE, ROOT, run
+from tests.integration.endpoint import MisbehavingEndpoint, answer, raw
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_two_commands() -> None:
+    install, dialogue = blocks("sh")[0].strip().splitlines()
+    assert install == "pip install 'dria-magpie[local]'"
+    program, *arguments = shlex.split(dialogue)
+    assert program == "dria-magpie"
+    done = run(MAGPIE, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["dialogue"]) == 6
+
+
+def test_the_program_of_ten_lines() -> None:
+    [program] = blocks("python")
+    assert len([line for line in program.splitlines() if line.strip()]) <= 11
+    done = run(sys.executable, "-W", "error", "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("{'dialogue': [{'instructor': ")
+    assert done.stderr == ""
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_example_of_one_dialogue() -> None:
+    done = run(sys.executable, "-W", "error", "examples/dialogue.py")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["dialogue"]) == 6
+
+
+def test_the_example_of_many_pairs() -> None:
+    done = run(sys.executable, "-W", "error", "examples/persona_pairs.py", timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {row["id"] for row in rows} == {f"row-{i}" for i in range(6)}
+    assert all(len(row["dialogue"]) == 4 and row["tokens"] for row in rows)
+    assert "dialogues" in done.stderr
+
+
+async def test_the_example_of_an_endpoint() -> None:
+    import asyncio
+
+    async with MisbehavingEndpoint([answer("Why?")]) as endpoint:
+        done = await asyncio.to_thread(
+            run, sys.executable, "examples/endpoint.py", endpoint.url, DRIA_API_KEY="secret"
+        )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 6
+    assert endpoint.calls[0].headers["Authorization"] == "Bearer secret"
+
+
+DRIA_PAGE = """
+import os
+import asyncio
+from dria_magpie.factory import MagPie
+from dria_magpie.client import Dria
+from dria_magpie.models import Task, Model
+
+dria = Dria(rpc_token=os.environ["DRIA_RPC_TOKEN"])
+
+async def evaluate():
+    magpie = MagPie()
+    res = await dria.execute(
+        Task(
+            workflow=magpie.workflow(
+                instructor_persona="A curious scientist",
+                responding_persona="An AI assistant",
+                num_turns=3
+            ).model_dump(),
+            models=[Model.GEMMA2_9B_FP16],
+        ),
+        timeout=60,
+    )
+    return magpie.parse_result(res)
+
+print(asyncio.run(evaluate()))
+"""
+
+
+async def test_a_program_written_for_dria_runs_where_its_model_is_served() -> None:
+    import asyncio
+
+    models = raw(json.dumps({"data": [{"id": "gemma2:9b-instruct-fp16"}]}))
+    async with MisbehavingEndpoint([answer("Why?")], models=models) as endpoint:
+        done = await asyncio.to_thread(
+            run,
+            *(sys.executable, "-W", "error", "-c", DRIA_PAGE),
+            DRIA_ENDPOINT=endpoint.url,
+            DRIA_RPC_TOKEN="token",
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("'instructor'") == 3
+    assert endpoint.calls[0].headers["Authorization"] == "Bearer token"
+    assert done.stderr == ""
