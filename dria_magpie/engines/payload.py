@@ -37,6 +37,8 @@ def encode_request(
         stream: whether the answer is to come in pieces.
     """
     body = _sampling(request.sampling)
+    if "repetition_penalty" in body:
+        body["repeat_penalty"] = body["repetition_penalty"]  # the name at llama.cpp and Ollama
     if max_tokens is not None:
         body.setdefault("max_tokens", max_tokens)
     if empty and "seed" in body:
