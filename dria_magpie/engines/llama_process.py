@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from dria_magpie.engines.chat import ChatClient
@@ -14,7 +15,7 @@ from dria_magpie.engines.failures import Failure, Kind
 from dria_magpie.engines.retry import RetryDecision, RetryPolicy
 from dria_magpie.engines.weights import Weights
 from dria_magpie.errors import ModelFileError, UnsupportedError
-from dria_magpie.models import Generation, GenerationRequest, Sampling
+from dria_magpie.models import Generation, GenerationRequest
 
 _MESSAGE_TOKENS = 100
 _CALL_SECONDS = 3600.0
@@ -32,18 +33,6 @@ class _LocalRetry(RetryPolicy):
         return super().decide(failures, known=known)
 
 
-class _LlamaSampling(Sampling):
-    """Sampling in llama.cpp's own words; it ignores the name that other servers know."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        chosen = super().to_dict()
-        if "repetition_penalty" in chosen:
-            chosen["repeat_penalty"] = chosen.pop("repetition_penalty")
-        return chosen
-
-
 @dataclass(frozen=True, slots=True)
 class LlamaProcess:
     """A running server.
@@ -51,19 +40,35 @@ class LlamaProcess:
     Attributes:
         child: its process.
         client: speaks to it.
+        calls: one for each call under way, done when that has ended.
     """
 
     child: Child
     client: ChatClient
+    calls: set[asyncio.Future[None]] = field(default_factory=set, repr=False)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Answer one request; see `ChatClient.generate` for its errors."""
-        sampling = _LlamaSampling(**request.sampling.to_dict())
-        return await self.client.generate(request.evolve(sampling=sampling))
+        if request.sampling.repetition_penalty not in {None, 1}:
+            raise UnsupportedError(
+                "LlamaEngine takes no repetition_penalty; frequency_penalty does much the same"
+            )
+        ended = asyncio.get_running_loop().create_future()
+        self.calls.add(ended)
+        try:
+            return await self.client.generate(request)
+        finally:
+            self.calls.discard(ended)
+            ended.set_result(None)
 
     async def aclose(self) -> None:
-        """Kill the process and close what is open."""
+        """Kill the process and close what is open; calls under way fail first."""
         self.child.kill()
+        # A stream whose session is closed before it saw the connection break waits for ever
+        loop = asyncio.get_running_loop()
+        calls = [call for call in self.calls if call.get_loop() is loop]
+        if calls:
+            await asyncio.wait(calls)
         await self.client.aclose()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,12 +47,15 @@ class Task:
     processed: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.models, str) or not all(isinstance(m, str) for m in self.models):
+        models: Any = self.models
+        listed = isinstance(models, Iterable) and not isinstance(models, str)
+        models = tuple(models) if listed else (models,)
+        if not listed or not all(isinstance(model, str) for model in models):
             raise InvalidInputError(
                 f"models takes a list of model names, not {self.models!r}; "
                 "for example models=[Model.SMOLLM2_135M]"
             )
-        names = tuple(str(getattr(model, "value", model)) for model in self.models)
+        names = tuple(str(getattr(model, "value", model)) for model in models)
         object.__setattr__(self, "models", names)
         if self.id is None:
             object.__setattr__(self, "id", secrets.token_hex(16))

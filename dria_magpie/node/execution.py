@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
-from dria_magpie.errors import DriaMagpieError, EngineError, StepError
+from dria_magpie.errors import DriaMagpieError, EngineError, LimitError, StepError
 from dria_magpie.models import Generation, GenerationRequest, Task, TaskResult, Turn
 from dria_magpie.node.events import Event, TurnDone
 from dria_magpie.workflow import (
@@ -25,6 +25,8 @@ from dria_magpie.workflow import (
 )
 
 logger = logging.getLogger(__name__)
+# Time counts generation only, so that a stranger's graph could turn in circles for ever.
+MOST_MOVES = 100_000
 Generate = Callable[[GenerationRequest], Awaitable[Generation]]
 
 
@@ -50,15 +52,18 @@ async def run_assignment(
 ) -> AsyncGenerator[Event, None]:
     """Run a workflow to its end; failures end in the result, only cancellation raises."""
     state = state or ExecutionState.start(assignment.workflow, seed=secrets.randbits(31))
+    moves = 0
     while True:
-        match _advance(assignment.workflow, state):
+        match _advance(assignment.workflow, state, moves):
             case NextCall() as call:
+                moves = 0
                 known = len(state.turns)
                 state = await _answer(assignment, call, generate)
                 if len(state.turns) > known:
                     yield TurnDone(assignment.task.key, state)
             case Moved(state):
                 # A graph may loop for long without a model; others must get their turn.
+                moves += 1
                 await asyncio.sleep(0)
             case Finished(text):
                 yield _result(assignment, state, text=text)
@@ -68,7 +73,9 @@ async def run_assignment(
                 return
 
 
-def _advance(workflow: Workflow, state: ExecutionState) -> Outcome:
+def _advance(workflow: Workflow, state: ExecutionState, moves: int) -> Outcome:
+    if moves >= MOST_MOVES:
+        return Failed(LimitError(f"the workflow took {moves:,} steps without a generation"))
     try:
         return advance(workflow, state)
     except DriaMagpieError as error:

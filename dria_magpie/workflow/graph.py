@@ -8,7 +8,6 @@ and ``model``; so is the message role ``history``.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -75,7 +74,7 @@ class Workflow(Part):
                 raise GraphError(
                     f"a workflow is a dict or an object with model_dump, not {type(graph).__name__}"
                 )
-            graph = _dump(dump)
+            graph = _dump(graph, dump)
         try:
             return cls.model_validate(graph)
         except ValidationError as error:
@@ -99,12 +98,11 @@ class Workflow(Part):
         return super().model_dump_json(**{"exclude_none": True, "by_alias": True, **options})
 
 
-def _dump(dump: Callable[[], Any]) -> Any:
+def _dump(graph: Any, dump: Callable[..., Any]) -> Any:
+    # Dria's builder fills fields past their types, which pydantic would warn of.
+    options = {"warnings": False} if isinstance(graph, BaseModel) else {}
     try:
-        with warnings.catch_warnings():
-            # The builder of dria_workflows fills fields past their types, which pydantic reports.
-            warnings.simplefilter("ignore", UserWarning)
-            return dump()
+        return dump(**options)
     except (TypeError, ValueError) as error:
         raise GraphError(f"the workflow cannot be dumped: {error}") from error
 

@@ -18,8 +18,8 @@ def response_format(schema: Any) -> Mapping[str, Any] | None:
     """Give OpenAI's ``response_format`` for any of the encodings that clients send.
 
     JSON Schema comes as a dict or as JSON text; Gemini's dialect with its upper-case types is
-    translated. A regular expression in base64 asks for JSON of any form, as
-    no endpoint in common use takes one.
+    translated. An empty schema asks for JSON of any form; so does a regular expression in base64,
+    as no endpoint in common use takes one.
 
     Raises:
         StepError: it is none of these.
@@ -32,8 +32,11 @@ def response_format(schema: Any) -> Mapping[str, Any] | None:
             return {"type": "json_object"}
     if not isinstance(schema, Mapping):
         raise StepError(f"a schema is a JSON Schema object, not {type(schema).__name__}")
-    plain = _translate(dict(schema))
-    plain.setdefault("additionalProperties", False)
+    if not schema:
+        return {"type": "json_object"}
+    plain = _translate(schema)
+    if plain.get("type") == "object" or "properties" in plain:
+        plain.setdefault("additionalProperties", False)
     name = str(plain.get("title", "answer"))
     safe = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)[:64] or "answer"
     inner = {"name": safe, "schema": plain, "strict": True}

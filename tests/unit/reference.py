@@ -4,6 +4,7 @@ It takes a graph as plain JSON, keeps its memory in mutable dicts, and shares no
 interpreter. Only the drawing of `sample` is handed in.
 """
 
+# ruff: noqa: C901, PLR0912 - to be read from top to bottom beside the format, not to be reused
 from __future__ import annotations
 
 import json
@@ -14,11 +15,11 @@ from collections import Counter
 ABSENT = object()
 
 
-class TaskFailed(Exception):
+class TaskFailedError(Exception):
     pass
 
 
-class ModelFailed(Exception):
+class ModelFailedError(Exception):
     pass
 
 
@@ -54,9 +55,9 @@ class Reference:
             try:
                 self.run_task(tasks[0])
                 target = self.choose(current)
-            except (TaskFailed, ModelFailed) as failure:
+            except (TaskFailedError, ModelFailedError) as failure:
                 if current.get("fallback") is None:
-                    return "failed", "model" if isinstance(failure, ModelFailed) else "task"
+                    return "failed", "model" if isinstance(failure, ModelFailedError) else "task"
                 target = current["fallback"]
             starting = [s for s in steps if s["source"] == target]
             current = starting[0] if starting else None
@@ -82,7 +83,7 @@ class Reference:
             met = right not in left
         elif kind == "HaveSimilar":
             if not self.files:
-                raise TaskFailed
+                raise TaskFailedError
             met = any(likeness(right, chunk) > 0.95 for chunk in self.files)
         else:
             a, b = number(left), number(right)
@@ -117,7 +118,7 @@ class Reference:
         for part in task.get("inputs") or []:
             value = self.read(part["value"])
             if value is ABSENT and part.get("required") is not False:
-                raise TaskFailed
+                raise TaskFailedError
             values[part["name"]] = value
         kind = task["operator"]
         if kind == "end":
@@ -125,20 +126,20 @@ class Reference:
         messages = self.messages(task, values)
         if kind == "generation":
             if not messages:
-                raise TaskFailed
+                raise TaskFailedError
             result = self.ask(messages)
         elif kind == "sample":
             result = messages[-1][1] if messages else ""
             draw = self.draw(self.steps)
             for value in values.values():
                 if isinstance(value, list) and value:
-                    raise TaskFailed
+                    raise TaskFailedError
                 entries = self.lists.get(show(value))
                 if not entries:
-                    raise TaskFailed
+                    raise TaskFailedError
                 result += ": " + show(draw(entries))
         else:
-            raise TaskFailed
+            raise TaskFailedError
         for output in task.get("outputs") or []:
             data = result if output["value"] == "__result" else output["value"]
             if output["type"] == "write":
@@ -235,11 +236,11 @@ def substitute(text, values):
 def number(text):
     """Read what Rust's f64 reads."""
     if re.search(r"[^0-9a-zA-Z.+-]", text):
-        raise TaskFailed
+        raise TaskFailedError
     try:
         return float(text)
     except ValueError:
-        raise TaskFailed from None
+        raise TaskFailedError from None
 
 
 def likeness(left, right):

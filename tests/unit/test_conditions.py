@@ -70,8 +70,8 @@ def test_each_expression_compares(value, expression, expected, verdict):
         "1e",
         "--1",
         "٣",
-        "ınf",
-        "ſ",
+        "\u0131nf",
+        "\u017f",
         "1 \n",
     ],
 )

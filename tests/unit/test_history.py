@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from dria_magpie.errors import GraphError
@@ -105,10 +107,10 @@ def test_each_side_sees_itself_as_the_assistant_and_prompts_only_grow():
     _, asked = run(values, *"123456")
     mine, theirs = asked[0::2], asked[1::2]
     for prompts in (mine, theirs):
-        for shorter, longer in zip(prompts, prompts[1:], strict=False):
+        for shorter, longer in itertools.pairwise(prompts):
             assert longer[: len(shorter)] == shorter
         assert all(prompt[-1][0] == "user" for prompt in prompts)
         for prompt in prompts:
             assert [role for role, _ in prompt] == ["user", "assistant", "user"] * 9 or all(
-                left != right for (left, _), (right, _) in zip(prompt, prompt[1:], strict=False)
+                left != right for (left, _), (right, _) in itertools.pairwise(prompt)
             )

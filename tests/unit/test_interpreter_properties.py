@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import random
@@ -11,7 +12,7 @@ from dria_magpie.errors import DriaMagpieError, GraphError, StateError
 from dria_magpie.workflow import ExecutionState, NextCall, Workflow, advance
 from tests.builder import validate
 from tests.unit.graphs import answers, drive, graphs, step, strip
-from tests.unit.reference import ModelFailed, Reference
+from tests.unit.reference import ModelFailedError, Reference
 
 calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 seeds = st.integers(0, 3)
@@ -40,7 +41,7 @@ def by_reference(graph, script, seed):
         answer = script[len(asked) % len(script)]
         asked.append(messages)
         if answer is None:
-            raise ModelFailed
+            raise ModelFailedError
         return answer
 
     def draw(steps_done):
@@ -83,7 +84,7 @@ def test_advance_is_pure_and_changes_no_state(graph, script, length):
 
 
 @given(graphs())
-@settings(calm, max_examples=150)
+@settings(calm, max_examples=60)
 def test_a_dump_is_valid_and_reads_back_equal(graph):
     workflow = Workflow.parse(graph)
     dump = workflow.model_dump()
@@ -115,8 +116,7 @@ def changed(value, path, new):
 def run_safely(graph, script):
     try:
         workflow = Workflow.parse(graph)
-    except GraphError as error:
-        assert str(error)
+    except GraphError:
         return
     workflow.model_dump_json()
     try:
@@ -129,14 +129,12 @@ def run_safely(graph, script):
 @settings(calm, max_examples=100)
 def test_arbitrary_json_is_a_workflow_or_a_graph_error(value, script):
     run_safely(value, script) if isinstance(value, dict) else None
-    try:
+    with contextlib.suppress(GraphError):
         Workflow.parse(value)
-    except GraphError:
-        pass
 
 
 @given(graphs(), answers, st.data())
-@settings(calm, max_examples=1500)
+@settings(calm, max_examples=800)
 def test_a_damaged_graph_runs_or_is_a_graph_error(graph, script, data):
     path = data.draw(st.sampled_from([p for p in places(graph) if p]))
     run_safely(changed(graph, path, data.draw(json_values)), script)
@@ -145,14 +143,12 @@ def test_a_damaged_graph_runs_or_is_a_graph_error(graph, script, data):
 @given(json_values)
 @settings(calm, max_examples=100)
 def test_arbitrary_json_is_a_state_or_a_state_error(value):
-    try:
+    with contextlib.suppress(StateError):
         ExecutionState.from_dict(value)
-    except StateError:
-        pass
 
 
 @given(graphs(), answers, st.integers(0, 4), st.data())
-@settings(calm, max_examples=1000)
+@settings(calm, max_examples=600)
 def test_a_damaged_state_runs_or_is_a_state_error(graph, script, length, data):
     workflow = Workflow.parse(graph)
     state, asked = ExecutionState.start(workflow), []

@@ -72,11 +72,11 @@ async def test_a_task_runs_on_a_node_that_serves_its_model():
 async def test_slots_are_handed_out_first_come_first_served():
     gate = Gate(slots=1)
     network = await started(Node(gate.engine))
-    done = []
+    done = asyncio.Queue()
 
     async def work(name):
         await result(network)
-        done.append(name)
+        await done.put(name)
 
     running = [asyncio.create_task(work(name)) for name in range(4)]
     for expected in range(4):
@@ -84,10 +84,8 @@ async def test_slots_are_handed_out_first_come_first_served():
         assert gate.arrived.empty()
         assert network.nodes[0].running == 1
         release.set()
-        while len(done) <= expected:
-            await asyncio.sleep(0)
+        assert await done.get() == expected
     await asyncio.gather(*running)
-    assert done == [0, 1, 2, 3]
     assert network.nodes[0].running == 0
 
 
@@ -154,13 +152,13 @@ async def test_without_a_node_for_it_a_task_ends_with_an_error_that_says_how_to_
     network = await started(Node(echo(models=["m"]), address="one"), Node(Down([])))
     ran = await result(network, models=["x"], step_name="s")
     assert isinstance(ran.error, NoNodeError)
-    assert str(ran.error).splitlines() == [
-        "no node can run this task.",
+    first, *reasons, how = str(ran.error).splitlines()
+    assert first == "no node can run this task."
+    assert reasons == [
         "  one serves m: it does not serve 'x'",
         "  scripted did not start: no weights",
-        "Serve the model with --endpoint URL, DRIA_ENDPOINT=URL or "
-        "Dria(nodes=[Node(engine=...)]); `dria-magpie models` lists what can run in this process.",
     ]
+    assert how.startswith("Serve the model with --endpoint URL, DRIA_ENDPOINT=URL or Dria(nodes=")
     assert (ran.result, ran.step_name) == (None, "s")
 
 

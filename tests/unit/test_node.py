@@ -36,7 +36,7 @@ async def run(engine, values=TALK, state=None, **more):
     """Run a graph on a node; give the events before the result, and the result."""
     node = Node(engine, **more)
     given = Task(workflow=values, id="t", step_name="s")
-    events = [e async for e in node.run(given, Workflow.parse(values), "m", state)]
+    events = [e async for e in node.run(given, Workflow.parse(values), "scripted", state)]
     assert all(isinstance(event, TurnDone) for event in events[:-1])
     assert isinstance(events[-1], TaskResult)
     return events[:-1], events[-1]
@@ -49,7 +49,12 @@ async def test_a_run_tells_of_every_turn_and_then_gives_the_result():
     assert {event.task_id for event in events} == {"t"}
     assert result.result == '["one","two","three"]'
     assert result.error is None
-    assert (result.id, result.step_name, result.node, result.model) == ("t", "s", "here", "m")
+    assert (result.id, result.step_name, result.node, result.model) == (
+        "t",
+        "s",
+        "here",
+        "scripted",
+    )
     assert result.turns == events[-1].state.turns
     assert result.seconds == events[-1].state.seconds > 0
 
@@ -125,7 +130,7 @@ async def test_cancelling_ends_the_call_and_the_run():
             ended.set()
 
     running = asyncio.create_task(run(ScriptedEngine(answer)))
-    await began.wait()
+    await asyncio.wait_for(began.wait(), 5)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -303,3 +308,21 @@ def test_a_node_is_described_for_people():
     assert describe(ANY) == "n serves any model"
     assert describe(TWO) == "n serves m, k"
     assert describe(NodeInfo(address="n", models=(), slots=1)) == "n serves no model"
+
+
+async def test_a_graph_that_turns_in_circles_without_a_model_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dria_magpie.node.execution.MOST_MOVES", 50)
+    graph = {
+        "config": {"max_steps": 4_000_000_000, "max_time": 10},
+        "tasks": [{"id": "a", "operator": "end"}],
+        "steps": [{"source": "a", "target": "a"}],
+        "return_value": {"input": {"type": "string", "key": "x"}},
+    }
+    engine = ScriptedEngine(["never asked"])
+    workflow = Workflow.parse(graph)
+    [result] = [event async for event in Node(engine).run(Task(workflow=graph), workflow, "m")]
+    assert isinstance(result, TaskResult)
+    assert isinstance(result.error, LimitError)
+    assert "50 steps without a generation" in str(result.error)

@@ -82,3 +82,8 @@ def test_a_pattern_in_base64_asks_for_any_json(pattern):
 def test_anything_else_fails_the_task(schema):
     with pytest.raises(StepError, match="schema"):
         response_format(schema)
+
+
+def test_an_empty_schema_asks_for_any_json() -> None:
+    assert response_format({}) == {"type": "json_object"}
+    assert response_format("{}") == {"type": "json_object"}
