@@ -162,6 +162,7 @@ class MisbehavingEndpoint:
         running: chat calls that are being answered now.
         most_running: the most of them at once.
         hung_up: set once a client gave up waiting.
+        idle: set while no chat call is being answered, once there was one.
     """
 
     def __init__(self, script: Script = (), *, models: Behaviour | None = None) -> None:
@@ -171,6 +172,7 @@ class MisbehavingEndpoint:
         self.model_calls = 0
         self.running = self.most_running = 0
         self.hung_up = asyncio.Event()
+        self.idle = asyncio.Event()
         self.arrived = asyncio.Condition()
         self.port = 0
 
@@ -208,6 +210,7 @@ class MisbehavingEndpoint:
         async with self.arrived:
             self.arrived.notify_all()
         self.running += 1
+        self.idle.clear()
         self.most_running = max(self.most_running, self.running)
         try:
             if callable(self._script):
@@ -220,3 +223,5 @@ class MisbehavingEndpoint:
             raise
         finally:
             self.running -= 1
+            if not self.running:
+                self.idle.set()

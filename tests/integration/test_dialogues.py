@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import jinja2
@@ -18,8 +17,8 @@ from dria_magpie import (
     EndpointError,
     MagPie,
     Message,
-    NoNodeError,
     Node,
+    NoNodeError,
     OpenAIEngine,
     RetryPolicy,
     Task,
@@ -129,7 +128,7 @@ async def test_a_dialogue_that_outgrows_the_context_ends_with_its_turns() -> Non
         cut_before(),
         cut_within(),
     ],
-    ids="429 500 html broken no-choices empty null cut-before cut-within".split(),
+    ids=["429", "500", "html", "broken", "no-choices", "empty", "null", "cut-before", "cut-within"],
 )
 async def test_a_passing_fault_costs_one_call_and_nothing_else(fault: Behaviour) -> None:
     script = [answer("one?"), fault, answer("two."), answer("three?"), answer("four.")]
@@ -151,7 +150,7 @@ async def test_a_passing_fault_costs_one_call_and_nothing_else(fault: Behaviour)
         (answer(""), EmptyCompletionError),
         (cut_before(), EndpointError),
     ],
-    ids="429 500 404 401 broken empty cut".split(),
+    ids=["429", "500", "404", "401", "broken", "empty", "cut"],
 )
 async def test_a_lasting_fault_ends_in_an_error_that_says_so(
     fault: Behaviour, error: type[DriaMagpieError]
@@ -246,14 +245,11 @@ async def test_dialogues_do_not_wait_for_each_other() -> None:
     assert finished[-1] == "A slow one"
 
 
-@pytest.mark.parametrize("pick", [lambda dria, tasks: dria.execute(tasks)], ids=["execute"])
-async def test_cancelled_calls_are_hung_up(pick: Callable[..., Any]) -> None:
+async def test_cancelled_calls_are_hung_up() -> None:
     async with MisbehavingEndpoint([never()]) as endpoint, client(endpoint) as dria:
-        run = asyncio.create_task(pick(dria, [dialogue() for _ in range(10)]))
+        run = asyncio.create_task(dria.execute([dialogue() for _ in range(10)]))
         await endpoint.wait_for_calls(10)
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
-        await asyncio.wait_for(endpoint.hung_up.wait(), 5)
-        while endpoint.running:
-            await asyncio.sleep(0.01)
+        await asyncio.wait_for(endpoint.idle.wait(), 5)

@@ -18,8 +18,8 @@ from dria_magpie import (
     InvalidInputError,
     LocalNetwork,
     MagPie,
-    NoNodeError,
     Node,
+    NoNodeError,
     Task,
     TaskTimeoutError,
     TurnDone,
@@ -290,7 +290,9 @@ async def test_a_run_goes_on_from_any_state_without_repeating_a_call() -> None:
         ]
         assert rest.calls == 6 - done
         parsed = MagPie().parse_result(result)  # type: ignore[type-var]
-        assert [list(m.values())[0] for m in parsed["dialogue"]] == [f"text {i}" for i in range(6)]
+        assert [next(iter(m.values())) for m in parsed["dialogue"]] == [
+            f"text {i}" for i in range(6)
+        ]
 
 
 async def test_a_network_that_cannot_start_fails_each_task_of_a_list_and_raises_for_one() -> None:
