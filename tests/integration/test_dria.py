@@ -147,7 +147,7 @@ async def test_time_that_runs_out_ends_the_calls_and_keeps_the_turns() -> None:
             "first"
             if len(request.messages) == 2
             and request.messages[1].role == "user"
-            and (request.messages[0].content.startswith("You are A."))
+            and (request.messages[0].content.startswith("You are A,"))
             else await gate(request)
         )
 
