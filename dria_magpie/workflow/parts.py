@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -66,15 +66,20 @@ Whole = Annotated[
 
 
 class Part(BaseModel):
-    """A part of the graph: null counts as absent, and unknown fields are passed over."""
+    """A part of the graph: null counts as absent, and unknown fields are passed over.
+
+    Members of enums, which Dria's builder gives, count as their values: before 2.10, pydantic does
+    not see that.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_nulls(cls, values: Any) -> Any:
+    def _read_plainly(cls, values: Any) -> Any:
         if isinstance(values, Mapping):
-            return {name: value for name, value in values.items() if value is not None}
+            given = ((name, value) for name, value in values.items() if value is not None)
+            return {name: v.value if isinstance(v, Enum) else v for name, v in given}
         return values
 
 
