@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, overload
 
@@ -12,6 +12,7 @@ from dria_magpie.factory.results import Result, parse_dialogue
 from dria_magpie.factory.singleton import Singleton
 from dria_magpie.models import Sampling
 from dria_magpie.workflow import Workflow
+from dria_magpie.workflow.parts import WorkflowTask
 
 SECONDS_PER_MESSAGE = 300
 Dialogue = dict[str, Any]
@@ -68,28 +69,14 @@ class MagPie(Singleton):
         for name, value in (("topic", topic), ("language", language)):
             if value is not None:
                 memory[name] = _text(name, value)
-        messages = 2 * _count(num_turns)
-        instructor = [_system("instructor", memory), _user(_prompt("opening")), _HISTORY]
-        responder = [_system("responder", memory), _HISTORY]
-        tasks = [
-            _speaker("instructor", instructor, memory, instructor_sampling, instructor_model),
-            _speaker("responder", responder, memory, responder_sampling, responder_model),
-            {"id": "_end", "operator": "end", "messages": [_user("")]},
-        ]
-        return Workflow.parse(
-            {
-                # A run that reaches max_steps fails, so one more than it takes.
-                "config": {
-                    "max_steps": messages + 1,
-                    "max_time": messages * SECONDS_PER_MESSAGE,
-                    "tools": [],
-                },
-                "external_memory": memory,
-                "tasks": tasks,
-                "steps": _steps(messages),
-                "return_value": {"input": {"type": "get_all", "key": "chat"}, "to_json": True},
-            }
+        graph = _skeleton(tuple(memory), 2 * _count(num_turns))
+        instructor, responder, end = graph.tasks
+        tasks = (
+            _cast(instructor, instructor_sampling, instructor_model),
+            _cast(responder, responder_sampling, responder_model),
+            end,
         )
+        return graph.evolve(external_memory=memory, tasks=tasks)
 
     @overload
     def parse_result(self, result: Result) -> Dialogue: ...
@@ -126,24 +113,50 @@ def _parse_item(result: Result) -> Dialogue:
         return {"error": str(error)}
 
 
-def _speaker(
-    name: str,
-    messages: list[dict[str, str]],
-    memory: Mapping[str, str],
-    sampling: Sampling | None,
-    model: str | None,
-) -> dict[str, Any]:
-    inputs = [{"name": k, "value": {"type": "read", "key": k}, "required": True} for k in memory]
+@lru_cache(maxsize=64)
+def _skeleton(texts: tuple[str, ...], messages: int) -> Workflow:
+    """Give what all dialogues of one shape share: building it costs as much as a model call."""
+    return Workflow.parse(
+        {
+            # A run that reaches max_steps fails, so one more than it takes.
+            "config": {
+                "max_steps": messages + 1,
+                "max_time": messages * SECONDS_PER_MESSAGE,
+                "tools": [],
+            },
+            "tasks": [
+                _task("instructor", texts, [_user(_prompt("opening"))]),
+                _task("responder", texts, []),
+                {"id": "_end", "operator": "end", "messages": [_user("")]},
+            ],
+            "steps": _steps(messages),
+            "return_value": {"input": {"type": "get_all", "key": "chat"}, "to_json": True},
+        }
+    )
+
+
+def _task(name: str, texts: Sequence[str], opening: list[dict[str, str]]) -> dict[str, Any]:
+    inputs = [{"name": k, "value": {"type": "read", "key": k}, "required": True} for k in texts]
     chat = {"name": "chat", "value": {"type": "get_all", "key": "chat"}, "required": False}
     return {
         "id": name,
         "operator": "generation",
-        "messages": messages,
+        "messages": [_system(name, texts), *opening, _HISTORY],
         "inputs": [*inputs, chat],
         "outputs": [{"type": "push", "key": "chat", "value": "__result"}],
-        "sampling": sampling,
-        "model": None if model is None else _text(f"{name}_model", model),
     }
+
+
+def _cast(task: WorkflowTask, sampling: object, model: object) -> WorkflowTask:
+    """Give a speaker's task with its own sampling and model."""
+    if sampling is None and model is None:
+        return task
+    if isinstance(sampling, Mapping):
+        sampling = Sampling.from_dict(sampling)
+    if sampling is not None and not isinstance(sampling, Sampling):
+        raise InvalidInputError(f"{task.id}_sampling takes a Sampling, not {sampling!r}")
+    name = None if model is None else _text(f"{task.id}_model", model)
+    return task.model_copy(update={"sampling": sampling, "model": name})
 
 
 def _steps(messages: int) -> list[dict[str, Any]]:
@@ -159,8 +172,8 @@ def _steps(messages: int) -> list[dict[str, Any]]:
     ]
 
 
-def _system(name: str, memory: Mapping[str, str]) -> dict[str, str]:
-    parts = [name, *(part for part in ("topic", "language") if part in memory)]
+def _system(name: str, texts: Sequence[str]) -> dict[str, str]:
+    parts = [name, *(part for part in ("topic", "language") if part in texts)]
     return {"role": "system", "content": "\n".join(_prompt(part) for part in parts)}
 
 

@@ -88,6 +88,12 @@ class Workflow(Part):
         """Give the position of the first step that starts at a task; None ends the run."""
         return None if source is None else self._steps_by_source.get(source)
 
+    def evolve(self, **changes: Any) -> Workflow:
+        """Give a copy with some attributes changed; the new values must be valid already."""
+        copy = self.model_copy(update=changes)
+        copy.model_post_init(None)
+        return copy
+
     def model_dump(self, **options: Any) -> dict[str, Any]:
         """Give the graph as a dict that every executor and validator takes: without nulls."""
         options = {"mode": "json", "exclude_none": True, "by_alias": True, **options}

@@ -94,6 +94,24 @@ def test_roles_have_sampling_and_model_of_their_own() -> None:
     assert (answering.sampling, answering.model) == (cool, "y")
 
 
+def test_dialogues_of_one_shape_share_nothing_that_differs() -> None:
+    first = MagPie().workflow("A", "B", instructor_sampling=Sampling(seed=1))
+    second = MagPie().workflow("C", "D")
+    assert first.external_memory == {"instructor_persona": "A", "responding_persona": "B"}
+    assert second.external_memory == {"instructor_persona": "C", "responding_persona": "D"}
+    assert second.tasks[0].sampling is None
+    found = first.task("instructor")
+    assert found is not None
+    assert found.sampling == Sampling(seed=1)
+
+
+def test_sampling_may_be_a_mapping_and_nothing_else() -> None:
+    graph = MagPie().workflow("A", "B", responder_sampling={"seed": 1})  # type: ignore[arg-type]
+    assert graph.tasks[1].sampling == Sampling(seed=1)
+    with pytest.raises(InvalidInputError, match="responder_sampling"):
+        MagPie().workflow("A", "B", responder_sampling=7)  # type: ignore[arg-type]
+
+
 def test_topic_and_language_are_in_both_system_prompts() -> None:
     graph = MagPie().workflow("A", "B", topic="tides", language="Turkish")
     for task in graph.tasks[:2]:
