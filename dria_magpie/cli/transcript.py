@@ -53,11 +53,15 @@ class LiveTranscript(Transcript):
 
     def __init__(self, instructor: str, responder: str) -> None:
         from rich.console import Console
+        from rich.text import Text
 
         super().__init__()
-        self._names = (instructor, responder)
+        self._names = [printable(name).replace("\n", " ")[:60] for name in (instructor, responder)]
         self._out = Console(highlight=False)
-        self._waiting = Console(stderr=True).status("", spinner="dots")
+        notes = Console(stderr=True)
+        self._waiting = notes.status("", spinner="dots")
+        # A model takes seconds to start, which nobody should spend before an empty screen.
+        notes.print(Text(" talks with ".join(self._names) + " ...", style="dim"), end="\n\n")
 
     def add(self, turn: Turn) -> None:
         """Print a finished turn."""
@@ -65,8 +69,8 @@ class LiveTranscript(Transcript):
 
         self._waiting.stop()
         speaker = len(self._turns) % 2
-        name = printable(self._names[speaker]).replace("\n", " ")[:60]
-        self._out.print(Text(name, style="bold cyan" if speaker == 0 else "bold green"))
+        style = "bold cyan" if speaker == 0 else "bold green"
+        self._out.print(Text(self._names[speaker], style=style))
         self._out.print(Text(printable(turn.text).strip()), end="\n\n")
         super().add(turn)
         self._waiting.start()
