@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dria_magpie.errors import InvalidInputError, ModelFileError
@@ -12,9 +13,22 @@ if TYPE_CHECKING:
     from dria_magpie.models import Engine
 
 
-def open_client(
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A client, and what to ask of it.
+
+    Attributes:
+        client: not started.
+        models: the names under which the chosen model is served; empty for any.
+    """
+
+    client: Dria
+    models: tuple[str, ...]
+
+
+def open_connection(
     *, model: str | None, endpoint: str | None, network: str | None, api_key_env: str | None
-) -> Dria:
+) -> Connection:
     """Give a client for an endpoint, a network, or what the environment says; see `Dria`.
 
     Raises:
@@ -22,33 +36,21 @@ def open_client(
     """
     # Imported here so that `--help` does not wait for them.
     from dria_magpie.client import Dria
-    from dria_magpie.node import Node
+    from dria_magpie.client.environment import choose_network
 
     if endpoint and network:
         raise InvalidInputError("give --endpoint or --network, not both")
-    if endpoint:
-        return Dria(nodes=[Node(_endpoint(endpoint, model, api_key_env))])
-    if network:
-        return Dria(network)
-    engine = None if _environment_decides() else _embedded(model)
-    return Dria(nodes=[Node(engine)]) if engine else Dria()
-
-
-def _environment_decides() -> bool:
-    return bool(os.environ.get("DRIA_NETWORK") or os.environ.get("DRIA_ENDPOINT"))
-
-
-def _endpoint(url: str, model: str | None, api_key_env: str | None) -> Engine:
-    from dria_magpie.engines import OpenAIEngine
-
     key = os.environ.get(api_key_env or "DRIA_API_KEY")
     if api_key_env and not key:
         raise InvalidInputError(f"--api-key-env names {api_key_env}, which is not set")
-    engine: Engine = OpenAIEngine(url, api_key=key, models=(model,) if model else ())
-    return engine
+    wanted = (model,) if model else ()
+    elsewhere = endpoint or network or os.environ.get("DRIA_NETWORK")
+    engine = None if elsewhere or os.environ.get("DRIA_ENDPOINT") else _find_embedded(model)
+    chosen = choose_network(network, endpoint=endpoint, api_key=key, models=wanted, embedded=engine)
+    return Connection(Dria(chosen), engine.models if engine else wanted)
 
 
-def _embedded(model: str | None) -> Engine | None:
+def _find_embedded(model: str | None) -> Engine | None:
     """Give an engine for a model that can run here; None leaves it to the default network."""
     if model is None:
         return None
@@ -59,5 +61,4 @@ def _embedded(model: str | None) -> Engine | None:
         parse_name(model)
     except ModelFileError:
         return None
-    engine: Engine = LlamaEngine(model)
-    return engine
+    return LlamaEngine(model)

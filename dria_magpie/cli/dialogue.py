@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dria_magpie.cli.connection import open_client
+from dria_magpie.cli.connection import open_connection
 from dria_magpie.cli.transcript import LiveTranscript, Transcript
 
 if TYPE_CHECKING:
@@ -51,11 +51,13 @@ def dialogue(
         instructor_sampling=sampling,
         responder_sampling=sampling,
     )
-    client = open_client(model=model, endpoint=endpoint, network=network, api_key_env=api_key_env)
+    connection = open_connection(
+        model=model, endpoint=endpoint, network=network, api_key_env=api_key_env
+    )
     live = sys.stdout.isatty() and not json
     transcript = LiveTranscript(instructor, responder) if live else Transcript()
-    task = Task(workflow=graph, models=[model] if model else [])
-    raise typer.Exit(_hold(client, task, transcript))
+    task = Task(workflow=graph, models=connection.models)
+    raise typer.Exit(_hold(connection.client, task, transcript))
 
 
 def _hold(client: Dria, task: Task, transcript: Transcript) -> int:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 from types import TracebackType
-from typing import Self, overload
+from typing import Any, Self, overload
 
-from dria_magpie.client.environment import choose_network, connect
+from dria_magpie.client.environment import choose_network
 from dria_magpie.client.lifetime import Lifetime
-from dria_magpie.client.runs import OnTurn, failure, run_task
+from dria_magpie.client.runs import OnTurn, run_task
 from dria_magpie.client.stream import Numbered, Run, Stream, Tasks, check_task
 from dria_magpie.errors import DriaMagpieError, InvalidInputError
 from dria_magpie.models import Task, TaskResult
 from dria_magpie.network import LocalNetwork, Network
 from dria_magpie.node import Node
+from dria_magpie.node.results import make_result
 
 
 class Dria:
@@ -51,12 +54,15 @@ class Dria:
     ) -> None:
         if network is not None and nodes is not None:
             raise InvalidInputError("give a network or nodes, not both")
-        if isinstance(network, str):
-            network = connect(network)
-        elif nodes is not None:
+        if nodes is not None:
             network = LocalNetwork(nodes)
-        elif network is None:
-            network = choose_network(rpc_token)
+        elif network is None or isinstance(network, str):
+            network = choose_network(network, api_key=os.environ.get("DRIA_API_KEY") or rpc_token)
+        elif not hasattr(network, "run"):
+            raise InvalidInputError(
+                f"a network is an URL or a Network, not {type(network).__name__}; "
+                "nodes go in Dria(nodes=[...])"
+            )
         self._lifetime = Lifetime(network)
 
     async def __aenter__(self) -> Self:
@@ -108,17 +114,16 @@ class Dria:
         """
         deadline = _deadline(timeout)
         if not isinstance(task, Sequence):
-            result = await run_task(self._lifetime, check_task(task), deadline, on_turn)
+            result = await run_task(
+                self._lifetime, check_task(task), deadline, _check_callback(on_turn)
+            )
             if result.error:
-                result.error.result = result
                 raise result.error
             return result
         tasks = [check_task(item) for item in task]
-        results: list[TaskResult | None] = [None] * len(tasks)
         async with aclosing(self._numbered(tasks, deadline, on_turn)) as numbered:
-            async for position, result in numbered:
-                results[position] = result
-        return [result for result in results if result]
+            results = {position: result async for position, result in numbered}
+        return [results[position] for position in range(len(tasks))]
 
     async def stream(
         self, tasks: Tasks, timeout: float | None = None, *, on_turn: OnTurn | None = None
@@ -130,11 +135,16 @@ class Dria:
 
         Args:
             tasks: an iterable or async iterable of tasks.
-            timeout: seconds for all of it; None for no limit.
+            timeout: seconds for all of it; None for no limit. An iterator is not read any
+                further then; of a list, every task gets its `TaskTimeoutError`.
             on_turn: called with a `TurnDone` after each generation.
 
         Yields:
             One result a task, in the order in which they finish.
+
+        Raises:
+            InvalidInputError: something that is no task.
+            Exception: what the iterable or `on_turn` raised.
         """
         async with aclosing(self._numbered(tasks, _deadline(timeout), on_turn)) as numbered:
             async for _, result in numbered:
@@ -143,7 +153,8 @@ class Dria:
     async def _numbered(
         self, tasks: Tasks, deadline: float | None, on_turn: OnTurn | None
     ) -> AsyncGenerator[Numbered, None]:
-        run: Run = partial(run_task, self._lifetime, deadline=deadline, on_turn=on_turn)
+        callback = _check_callback(on_turn)
+        run: Run = partial(run_task, self._lifetime, deadline=deadline, on_turn=callback)
         window = 1
         try:
             async with asyncio.timeout_at(deadline):
@@ -154,18 +165,24 @@ class Dria:
             pass  # every task now ends in a TaskTimeoutError of its own
         except DriaMagpieError as error:
             run = partial(_fail, error=error)
-        async with aclosing(Stream(tasks, run, window).results()) as results:
+        async with aclosing(Stream(tasks, run, window, deadline).results()) as results:
             async for numbered in results:
                 yield numbered
 
 
 async def _fail(task: Task, error: DriaMagpieError) -> TaskResult:
-    return failure(task, error)
+    return make_result(task, None, error=error)
 
 
-def _deadline(timeout: float | None) -> float | None:
+def _check_callback(on_turn: OnTurn | None) -> OnTurn | None:
+    if inspect.iscoroutinefunction(on_turn):
+        raise InvalidInputError("on_turn takes a plain function; nobody would await an async one")
+    return on_turn
+
+
+def _deadline(timeout: Any) -> float | None:
     if timeout is None:
         return None
-    if not timeout > 0:
+    if not isinstance(timeout, (int, float)) or not timeout > 0:
         raise InvalidInputError(f"timeout takes seconds above 0, or None, not {timeout!r}")
     return asyncio.get_running_loop().time() + timeout

@@ -1,8 +1,9 @@
-"""Where dialogues run when no argument says so."""
+"""Where dialogues run: what arguments say, then the environment, then this process."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from dria_magpie.errors import InvalidInputError, UnsupportedError
 from dria_magpie.models import Engine
@@ -10,31 +11,43 @@ from dria_magpie.network import LocalNetwork, Network
 from dria_magpie.node import Node
 
 
-def choose_network(rpc_token: str | None = None) -> Network:
-    """Give the network that the environment names, else the embedded one.
+def choose_network(
+    network: str | None = None,
+    *,
+    endpoint: str | None = None,
+    api_key: str | None = None,
+    models: Sequence[str] = (),
+    embedded: Engine | None = None,
+) -> Network:
+    """Give the network of the first that is said.
 
-    ``DRIA_NETWORK`` comes before ``DRIA_ENDPOINT``, whose key is ``DRIA_API_KEY`` or `rpc_token`.
+    In this order: `network`, `endpoint`, ``DRIA_NETWORK``, ``DRIA_ENDPOINT``, the embedded model.
+
+    Args:
+        network: the URL of a network of nodes.
+        endpoint: the URL of an OpenAI-compatible endpoint.
+        api_key: the endpoint's key.
+        models: what the endpoint serves; asked of it if empty.
+        embedded: the engine in this process; None for the default model.
 
     Raises:
-        InvalidInputError: a variable that is no URL.
+        InvalidInputError: something that is no URL.
         UnsupportedError: a network of machines, which this version cannot join.
     """
-    url = os.environ.get("DRIA_NETWORK")
-    if url:
-        return connect(url)
-    endpoint = os.environ.get("DRIA_ENDPOINT")
+    if network is None and endpoint is None:
+        network = os.environ.get("DRIA_NETWORK")
+    if network:
+        return _connect(network)
+    endpoint = endpoint or os.environ.get("DRIA_ENDPOINT")
+    # Engines import an HTTP client, which a program that only builds graphs does not need.
+    from dria_magpie.engines import LlamaEngine, OpenAIEngine
+
     if endpoint:
-        return LocalNetwork([Node(_endpoint(endpoint, rpc_token))])
-    return LocalNetwork([Node(_embedded())])
+        return LocalNetwork([Node(OpenAIEngine(endpoint, api_key=api_key, models=models))])
+    return LocalNetwork([Node(embedded or LlamaEngine())])
 
 
-def connect(url: str) -> Network:
-    """Give the network at an URL.
-
-    Raises:
-        InvalidInputError: it is no ``nats://`` URL.
-        UnsupportedError: this version cannot join a network of machines.
-    """
+def _connect(url: str) -> Network:
     if not url.startswith(("nats://", "tls://", "ws://", "wss://")):
         raise InvalidInputError(
             f"a network is a nats:// URL, not {url!r}; for an endpoint set DRIA_ENDPOINT, or use "
@@ -42,19 +55,6 @@ def connect(url: str) -> Network:
         )
     raise UnsupportedError(
         f"this version cannot join the network {url}; it runs dialogues in this process and on "
-        "OpenAI-compatible endpoints: leave DRIA_NETWORK unset, or set DRIA_ENDPOINT"
+        "OpenAI-compatible endpoints. Leave the network out, with DRIA_NETWORK unset, or name an "
+        "endpoint: --endpoint URL, or DRIA_ENDPOINT"
     )
-
-
-def _endpoint(url: str, rpc_token: str | None) -> Engine:
-    # Engines import an HTTP client, which a program that only builds graphs does not need.
-    from dria_magpie.engines import OpenAIEngine
-
-    return OpenAIEngine(url, api_key=os.environ.get("DRIA_API_KEY") or rpc_token)
-
-
-def _embedded() -> Engine:
-    from dria_magpie.engines import LlamaEngine
-
-    engine: Engine = LlamaEngine()
-    return engine

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
+from dria_magpie.errors import InvalidInputError
+from dria_magpie.models import Task
 from dria_magpie.network import Network
 
 
@@ -24,19 +26,29 @@ class Lifetime:
         self._starting = asyncio.Lock()
         self._guard: AsyncGenerator[None, None] | None = None
 
-    async def network(self) -> Network:
+    async def network(self, task: Task | None = None) -> Network:
         """Give the network, started.
 
+        Args:
+            task: what it is started for; a task that no node runs starts nothing.
+
         Raises:
-            DriaMagpieError: it cannot be started.
+            DriaMagpieError: it cannot be started, or refuses the task.
+            InvalidInputError: another event loop uses it now.
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
+            if self._loop is not None and self._loop.is_running():
+                raise InvalidInputError(
+                    "this Dria is in use in another event loop; make one for each thread"
+                )
             self._loop, self._starting, self._guard = loop, asyncio.Lock(), None
         if self._guard is not None:
             return self._network
         async with self._starting:
             if self._guard is None:
+                if task is not None:
+                    self._network.check(task)
                 # An earlier loop may have ended without closing its generators.
                 await self._network.aclose()
                 await self._network.start()

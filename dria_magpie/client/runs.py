@@ -8,8 +8,10 @@ from contextlib import aclosing
 
 from dria_magpie.client.lifetime import Lifetime
 from dria_magpie.errors import DriaMagpieError, TaskTimeoutError
-from dria_magpie.models import Task, TaskResult, Turn
+from dria_magpie.models import Task, TaskResult
 from dria_magpie.node import TurnDone
+from dria_magpie.node.results import make_result
+from dria_magpie.workflow import ExecutionState
 
 OnTurn = Callable[[TurnDone], object]
 
@@ -25,40 +27,36 @@ async def run_task(
         deadline: the loop's time at which the run ends unfinished; None for never.
         on_turn: called after each generation; what it raises is raised here.
     """
-    turns: tuple[Turn, ...] = ()
+    state: ExecutionState | None = None
+    telling = False
     scope = asyncio.timeout_at(deadline)
+    if deadline is not None and asyncio.get_running_loop().time() >= deadline:
+        return make_result(task, None, error=_timeout(None))
     try:
         async with scope:
-            network = await lifetime.network()
+            network = await lifetime.network(task)
             async with aclosing(network.run(task)) as events:
                 async for event in events:
                     if isinstance(event, TaskResult):
                         return event
-                    turns = event.state.turns
+                    state, telling = event.state, True
                     if on_turn:
                         on_turn(event)
-        return failure(task, DriaMagpieError(f"no result came for task {task.id}"), turns)
+                    telling = False
+        error = DriaMagpieError(f"the network gave no result for task {task.id}")
+        return make_result(task, state, error=error)
     except DriaMagpieError as error:
-        return failure(task, error, turns)
-    except TimeoutError:
-        if not scope.expired():
+        if telling:
             raise
-        return failure(task, _timeout(len(turns)), turns)
+        return make_result(task, state, error=error)
+    except TimeoutError:
+        if telling or not scope.expired():
+            raise
+        return make_result(task, state, error=_timeout(state))
 
 
-def failure(task: Task, error: DriaMagpieError, turns: tuple[Turn, ...] = ()) -> TaskResult:
-    """Give the result of a task that failed."""
-    return TaskResult(
-        id=task.key,
-        error=error,
-        turns=turns,
-        model=", ".join(dict.fromkeys(turn.model for turn in turns)),
-        step_name=task.step_name,
-    )
-
-
-def _timeout(turns: int) -> TaskTimeoutError:
+def _timeout(state: ExecutionState | None) -> TaskTimeoutError:
     return TaskTimeoutError(
-        f"time ran out after {turns} finished turns, which are in `turns`; "
-        "give a longer timeout, or None for no limit"
+        f"time ran out after {len(state.turns) if state else 0} finished turns, which are in "
+        "`turns`; give a longer timeout, or None for no limit"
     )

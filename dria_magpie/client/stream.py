@@ -9,9 +9,11 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
+    Sized,
 )
+from contextlib import aclosing
 
-from dria_magpie.errors import InvalidInputError
+from dria_magpie.errors import DriaMagpieError, InvalidInputError
 from dria_magpie.models import Task, TaskResult
 
 Tasks = Iterable[Task] | AsyncIterable[Task]
@@ -26,10 +28,13 @@ class Stream:
         tasks: what to run; read only as far as there is room.
         run: runs one task.
         window: how many tasks are running, or finished and not yet taken.
+        deadline: the loop's time from which on an iterator, which may be endless, is not read.
     """
 
-    def __init__(self, tasks: Tasks, run: Run, window: int) -> None:
+    def __init__(self, tasks: Tasks, run: Run, window: int, deadline: float | None = None) -> None:
         self._tasks = tasks
+        self._endless = not isinstance(tasks, Sized)
+        self._deadline = deadline
         self._run = run
         self._room = asyncio.Semaphore(window)
         self._running: set[asyncio.Task[None]] = set()
@@ -61,28 +66,46 @@ class Stream:
     async def _feed(self) -> None:
         count = 0
         try:
-            async for task in _each(self._tasks):
-                await self._room.acquire()
-                worker = asyncio.create_task(self._work(count, task))
-                self._running.add(worker)
-                worker.add_done_callback(self._running.discard)
-                count += 1
-        except Exception as error:  # noqa: BLE001 - it is raised where the results are read
-            self._news.put_nowait(error)
-        else:
+            async with aclosing(_each(self._tasks)) as tasks:
+                async for task in tasks:
+                    await self._room.acquire()
+                    if self._endless and self._is_late():
+                        break
+                    worker = asyncio.create_task(self._work(count, task))
+                    self._running.add(worker)
+                    worker.add_done_callback(self._running.discard)
+                    count += 1
             self._news.put_nowait(count)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is told of
+            self._tell(error)
 
     async def _work(self, position: int, task: Task) -> None:
         try:
-            result = await self._run(task)
-        except Exception as error:  # noqa: BLE001 - it is raised where the results are read
+            self._news.put_nowait((position, await self._run(task)))
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is told of
+            self._tell(error)
+
+    def _is_late(self) -> bool:
+        loop = asyncio.get_running_loop()
+        return self._deadline is not None and loop.time() >= self._deadline
+
+    def _tell(self, error: Exception | asyncio.CancelledError) -> None:
+        """Have an error raised where the results are read, unless this task was cancelled."""
+        if isinstance(error, Exception):
             self._news.put_nowait(error)
-        else:
-            self._news.put_nowait((position, result))
+            return
+        current = asyncio.current_task()
+        if current is None or current.cancelling():
+            raise error
+        self._news.put_nowait(DriaMagpieError("the iterator of the tasks cancelled itself"))
 
 
 async def _each(tasks: Tasks) -> AsyncGenerator[Task, None]:
-    if isinstance(tasks, AsyncIterable):
+    if isinstance(tasks, AsyncGenerator):
+        async with aclosing(tasks) as generator:
+            async for task in generator:
+                yield check_task(task)
+    elif isinstance(tasks, AsyncIterable):
         async for task in tasks:
             yield check_task(task)
     else:

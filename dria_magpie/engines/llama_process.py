@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from dria_magpie.engines.child import Child
 from dria_magpie.engines.failures import Failure, Kind
 from dria_magpie.engines.retry import RetryDecision, RetryPolicy
 from dria_magpie.engines.weights import Weights
+from dria_magpie.engines.wire import Connection
 from dria_magpie.errors import ModelFileError, UnsupportedError
 from dria_magpie.models import Generation, GenerationRequest
 
@@ -33,6 +35,33 @@ class _LocalRetry(RetryPolicy):
         return super().decide(failures, known=known)
 
 
+class _LlamaConnection(Connection):
+    """Asks for what only llama.cpp knows, and in its words."""
+
+    async def post(self, route: str, body: bytes) -> Any:
+        fields = json.loads(body)
+        if "repetition_penalty" in fields:
+            fields["repeat_penalty"] = fields.pop("repetition_penalty")
+        # Without a word to send per batch, the server does not see that a call whose prompt it
+        # still reads was cancelled, as long as other calls keep it from looking
+        fields["return_progress"] = True
+        return await super().post(route, json.dumps(fields).encode())
+
+
+class _LlamaClient(ChatClient):
+    """A client of a server on loopback."""
+
+    def __init__(self, url: str, key: str, slots: int) -> None:
+        super().__init__(
+            url,
+            concurrency=slots,
+            retry=_LocalRetry(),
+            stream=True,
+            max_tokens=_MESSAGE_TOKENS,
+        )
+        self._connection = _LlamaConnection(url, api_key=key, timeout=_CALL_SECONDS, fresh=True)
+
+
 @dataclass(frozen=True, slots=True)
 class LlamaProcess:
     """A running server.
@@ -49,10 +78,6 @@ class LlamaProcess:
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Answer one request; see `ChatClient.generate` for its errors."""
-        if request.sampling.repetition_penalty not in {None, 1}:
-            raise UnsupportedError(
-                "LlamaEngine takes no repetition_penalty; frequency_penalty does much the same"
-            )
         ended = asyncio.get_running_loop().create_future()
         self.calls.add(ended)
         try:
@@ -62,8 +87,8 @@ class LlamaProcess:
             ended.set_result(None)
 
     async def aclose(self) -> None:
-        """Kill the process and close what is open; calls under way fail first."""
-        self.child.kill()
+        """End the process and close what is open; calls under way fail first."""
+        await self.child.dismiss()
         # A stream whose session is closed before it saw the connection break waits for ever
         loop = asyncio.get_running_loop()
         calls = [call for call in self.calls if call.get_loop() is loop]
@@ -99,15 +124,7 @@ async def launch(weights: Weights, slots: int, context: int) -> LlamaProcess:
         except BaseException:
             child.kill()
             raise
-    client = ChatClient(
-        f"{address}/v1",
-        api_key=key,
-        concurrency=slots,
-        timeout=_CALL_SECONDS,
-        retry=_LocalRetry(),
-        stream=True,
-        max_tokens=_MESSAGE_TOKENS,
-    )
+    client = _LlamaClient(f"{address}/v1", key, slots)
     return LlamaProcess(child, client)
 
 

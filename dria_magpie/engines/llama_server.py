@@ -54,10 +54,8 @@ def serve(order: Mapping[str, Any]) -> Any:
     params.ui = False
     params.n_parallel = order["slots"]
     params.n_ctx = order["slots"] * order["context"]
-    # A call that was cancelled before its first token is noticed by a ping that fails, and ends
-    # with its batch; the defaults, 30 s and 2048 tokens, would let it hold its slot for long
-    params.sse_ping_interval = 1
-    params.n_batch = params.n_ubatch = 256
+    # A cancelled call keeps its slot until the batch is through that its prompt is part of
+    params.n_batch = params.n_ubatch = 64
     # Two speakers alternate on a slot: without this cache each evicts the other's prompt
     params.cache_ram_mib = 1024
     # Errors only: they say why a file cannot be loaded

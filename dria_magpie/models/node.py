@@ -27,9 +27,15 @@ class NodeInfo:
     def choose_model(self, wanted: Sequence[str]) -> str | None:
         """Give the first wanted model that the node serves; None if it serves none of them.
 
-        With nothing wanted, that is the node's default.
+        With nothing wanted, that is the node's default. A name without a tag is also found under
+        the tag ``latest``, which Ollama adds to it.
         """
+        served = set(self.models)
         if not wanted:
-            return None if self.models == (ANY_MODEL,) else next(iter(self.models), None)
-        any_model = ANY_MODEL in self.models
-        return next((name for name in wanted if any_model or name in self.models), None)
+            return next((name for name in self.models if name != ANY_MODEL), None)
+        for name in wanted:
+            if name in served or ANY_MODEL in served:
+                return name
+            if f"{name}:latest" in served:
+                return f"{name}:latest"
+        return None

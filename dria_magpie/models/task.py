@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,6 +75,12 @@ class Task:
         return {"task_id": self.id, "models": list(self.models), "step_name": self.step_name}
 
 
+def _copy_error(error: DriaMagpieError) -> DriaMagpieError:
+    twin = copy(error)
+    twin.__cause__ = error.__cause__
+    return twin
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
     """What became of a task.
@@ -99,6 +106,13 @@ class TaskResult:
     seconds: float = 0.0
     task_input: Mapping[str, Any] = field(default_factory=dict, repr=False)
     step_name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.error is not None:
+            # One exception may end several runs, and each tells of its own turns.
+            error = self.error if self.error.result is None else _copy_error(self.error)
+            error.result = self
+            object.__setattr__(self, "error", error)
 
     @property
     def prompt_tokens(self) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
-from dria_magpie.errors import StateError
+from dria_magpie.errors import InvalidInputError, StateError
+from dria_magpie.models.generation import Sampling
+
+_UNSAID = Sampling()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,7 @@ class Turn:
         completion_tokens: tokens that were generated.
         seconds: wall time of the generation, failed attempts included.
         attempts: calls that were made for it.
-        seed: the seed of this call, or None if the engine drew one.
+        sampling: how its tokens were drawn, as far as the task said.
         node: the address of the node that made it; ``local`` in the same process.
     """
 
@@ -38,12 +41,18 @@ class Turn:
     completion_tokens: int = 0
     seconds: float = 0.0
     attempts: int = 1
-    seed: int | None = None
+    sampling: Sampling = _UNSAID
     node: str = "local"
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of this call, or None if the engine drew one."""
+        return self.sampling.seed
 
     def to_dict(self) -> dict[str, Any]:
         """Give a JSON object."""
-        return asdict(self)
+        values = {name: getattr(self, name) for name in _KINDS}
+        return {**values, "sampling": self.sampling.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Turn:
@@ -58,17 +67,17 @@ class Turn:
             kinds = _KINDS.get(name)
             if kinds is None or type(value) not in kinds:
                 raise StateError(f"turn.{name} cannot be {value!r:.80}")
-            if type(value) is not str and value is not None and not 0 <= value < 2**53:
+            if isinstance(value, (int, float)) and not 0 <= value < 2**53:
                 raise StateError(f"turn.{name} is a number from 0, not {value!r:.80}")
         try:
-            return cls(**values)
-        except TypeError as error:
-            raise StateError(f"a turn is incomplete: {error}") from error
+            return cls(**{**values, "sampling": Sampling.from_dict(values.get("sampling", {}))})
+        except (InvalidInputError, TypeError) as error:
+            raise StateError(f"not a turn: {error}") from error
 
 
 _WHOLE = ("prompt_tokens", "cached_tokens", "completion_tokens", "attempts")
 _KINDS: dict[str, tuple[type, ...]] = {field.name: (str,) for field in fields(Turn)} | {
     **dict.fromkeys(_WHOLE, (int,)),
     "seconds": (float, int),
-    "seed": (int, type(None)),
+    "sampling": (dict,),
 }

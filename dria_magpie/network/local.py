@@ -8,18 +8,15 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from dria_magpie.errors import DriaMagpieError, InvalidInputError, NoNodeError
-from dria_magpie.models import NodeInfo, Task, TaskResult
+from dria_magpie.errors import DriaMagpieError, EngineError, InvalidInputError, NoNodeError
+from dria_magpie.models import NodeInfo, Task
+from dria_magpie.network.fit import Fit, decide_fit, describe, refusal
 from dria_magpie.network.slots import Slots
 from dria_magpie.node import Event, Node
-from dria_magpie.node.fit import Fit, describe, fit
+from dria_magpie.node.results import make_result
 from dria_magpie.workflow import ExecutionState, Workflow
 
 logger = logging.getLogger(__name__)
-HOW_TO_SERVE = (
-    "Serve the model with --endpoint URL, DRIA_ENDPOINT=URL or Dria(nodes=[Node(engine=...)]); "
-    "`dria-magpie models` lists what can run in this process."
-)
 
 
 class LocalNetwork:
@@ -46,7 +43,7 @@ class LocalNetwork:
             raise InvalidInputError("a network needs at least one node")
         self._nodes = tuple(nodes)
         self._up: tuple[Node, ...] = ()
-        self._down: dict[str, DriaMagpieError] = {}
+        self._down: list[tuple[Node, DriaMagpieError]] = []
         self._slots = Slots(())
 
     @property
@@ -56,6 +53,18 @@ class LocalNetwork:
             replace(node.info, running=self._slots.taken(index))
             for index, node in enumerate(self._up)
         )
+
+    def check(self, task: Task) -> None:
+        """Refuse a task that no node will run, as far as that is known before `start`.
+
+        Raises:
+            GraphError: its workflow is none.
+            NoNodeError: nobody serves its models.
+        """
+        nodes = self._up or self._nodes
+        # An endpoint says what it serves once it is asked, which `start` does.
+        if all(node.info.models for node in nodes):
+            self._find_nodes(nodes, task, Workflow.parse(task.workflow))
 
     async def start(self) -> None:
         """Start the nodes.
@@ -68,21 +77,23 @@ class LocalNetwork:
         try:
             outcomes = await asyncio.gather(*(_start(node) for node in self._nodes))
         except BaseException:
-            await asyncio.gather(*(node.aclose() for node in self._nodes))
+            await _close(self._nodes)
             raise
-        self._up = tuple(n for n, error in zip(self._nodes, outcomes, strict=True) if not error)
-        errors = [(n, error) for n, error in zip(self._nodes, outcomes, strict=True) if error]
+        pairs = list(zip(self._nodes, outcomes, strict=True))
+        self._up = tuple(node for node, error in pairs if error is None)
+        self._down = [(node, error) for node, error in pairs if error is not None]
         if not self._up:
-            raise errors[0][1]
-        self._down = {node.engines: error for node, error in errors}
-        for where, error in self._down.items():
-            logger.warning("%s is left out: %s", where, error, extra={"action": "node_left_out"})
+            raise self._down[0][1]
+        for node, error in self._down:
+            context = {"action": "node_left_out", "node": node.address}
+            logger.warning("%s is left out: %s", node.engines, error, extra=context)
         self._slots = Slots([node.info.slots for node in self._up])
 
     async def aclose(self) -> None:
-        """Stop the nodes."""
+        """Stop every run: those that wait for a slot, and those that wait for an answer."""
         up, self._up = self._up, ()
-        await asyncio.gather(*(node.aclose() for node in up))
+        self._slots.close()
+        await _close(up)
 
     async def run(
         self, task: Task, state: ExecutionState | None = None
@@ -92,11 +103,11 @@ class LocalNetwork:
         up, slots = self._up, self._slots
         try:
             workflow = Workflow.parse(task.workflow)
-            fits = self._candidates(task, workflow)
+            fits = self._find_nodes(up, task, workflow)
+            index = await slots.take(fits)
         except DriaMagpieError as error:
-            yield TaskResult(id=task.key, error=error, step_name=task.step_name)
+            yield make_result(task, state, error=error)
             return
-        index = await slots.take(fits)
         try:
             run = up[index].run(task, workflow, fits[index].model, state)
             async with aclosing(run) as events:
@@ -105,17 +116,19 @@ class LocalNetwork:
         finally:
             slots.give_back(index)
 
-    def _candidates(self, task: Task, workflow: Workflow) -> dict[int, Fit]:
-        infos = [node.info for node in self._up]
-        fits = {index: fit(info, task, workflow) for index, info in enumerate(infos)}
+    def _find_nodes(self, nodes: Sequence[Node], task: Task, workflow: Workflow) -> dict[int, Fit]:
+        if not nodes:
+            raise NoNodeError("the network is not started: await network.start() before a run")
+        fits = {i: decide_fit(node.info, task, workflow) for i, node in enumerate(nodes)}
         able = {index: decision for index, decision in fits.items() if not decision.reason}
         if able:
             return able
-        reasons = [f"{describe(infos[i])}: {decision.reason}" for i, decision in fits.items()]
-        reasons += [f"{where} did not start: {error}" for where, error in self._down.items()]
-        raise NoNodeError(
-            "no node can run this task.\n  " + "\n  ".join(reasons) + "\n" + HOW_TO_SERVE
-        )
+        reasons = {}
+        for index, decision in fits.items():
+            node = nodes[index]
+            reasons[f"{index + 1}. {describe(node.info, node.engines)}"] = f"it {decision.reason}"
+        down = {f"{node.address} ({node.engines})": f"did not start: {e}" for node, e in self._down}
+        raise refusal(task, reasons | down)
 
 
 async def _start(node: Node) -> DriaMagpieError | None:
@@ -123,4 +136,15 @@ async def _start(node: Node) -> DriaMagpieError | None:
         await node.start()
     except DriaMagpieError as error:
         return error
+    except Exception as error:  # noqa: BLE001 - engines are a seam, and users see this tree only
+        failed = EngineError(f"{node.engines} cannot start: {error!r}")
+        failed.__cause__ = error
+        return failed
     return None
+
+
+async def _close(nodes: Sequence[Node]) -> None:
+    outcomes = await asyncio.gather(*(node.aclose() for node in nodes), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome

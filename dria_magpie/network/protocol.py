@@ -20,6 +20,14 @@ class Network(Protocol):
     def nodes(self) -> tuple[NodeInfo, ...]:
         """The nodes that are there now."""
 
+    def check(self, task: Task) -> None:
+        """Refuse a task at once where it is known, even before `start`, that no node can run it.
+
+        Raises:
+            NoNodeError: nobody serves its models.
+            GraphError: its workflow is none.
+        """
+
     async def start(self) -> None:
         """Make ready; raise `DriaMagpieError` with the reason if that fails."""
 

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Sequence
 
+from dria_magpie.errors import EngineError
+
 
 class Slots:
     """Hands out slots of nodes, first come, first served.
@@ -18,6 +20,13 @@ class Slots:
         self._free = list(free)
         self._taken = [0] * len(self._free)
         self._waiting: deque[tuple[asyncio.Future[int], Collection[int]]] = deque()
+
+    def close(self) -> None:
+        """End the wait of everyone with an error: there will be no more slots."""
+        waiting, self._waiting = self._waiting, deque()
+        for future, _ in waiting:
+            if not future.done():
+                future.set_exception(EngineError("the network was closed before the task began"))
 
     def taken(self, node: int) -> int:
         """Tell how many slots of a node are in use."""
@@ -35,10 +44,10 @@ class Slots:
         try:
             return await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.give_back(future.result())
-            else:
+            if future.cancelled():
                 self._waiting.remove((future, nodes))
+            elif future.exception() is None:
+                self.give_back(future.result())
             raise
 
     def give_back(self, node: int) -> None:

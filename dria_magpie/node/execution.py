@@ -11,8 +11,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from dria_magpie.errors import DriaMagpieError, EngineError, LimitError, StepError
-from dria_magpie.models import Generation, GenerationRequest, Task, TaskResult, Turn
+from dria_magpie.models import Generation, GenerationRequest, Task, Turn
 from dria_magpie.node.events import Event, TurnDone
+from dria_magpie.node.results import make_result
 from dria_magpie.workflow import (
     ExecutionState,
     Failed,
@@ -66,10 +67,10 @@ async def run_assignment(
                 moves += 1
                 await asyncio.sleep(0)
             case Finished(text):
-                yield _result(assignment, state, text=text)
+                yield make_result(assignment.task, state, text=text, node=assignment.node)
                 return
             case Failed(error):
-                yield _result(assignment, state, error=error)
+                yield make_result(assignment.task, state, error=error, node=assignment.node)
                 return
 
 
@@ -88,8 +89,10 @@ async def _answer(assignment: Assignment, call: NextCall, generate: Generate) ->
     try:
         generation = await generate(request)
     except EngineError as error:
-        context = {"action": "generation_failed", **assignment.task.log_context()}
-        logger.info("%s failed: %s", call.task_id, error, extra=context)
+        # Not the error's text: it may quote what an endpoint answered.
+        kind = type(error).__name__
+        context = {"action": "generation_failed", "error": kind, **assignment.task.log_context()}
+        logger.info("a generation failed: %s", kind, extra=context)
         spent = call.state.seconds + time.perf_counter() - started
         return call.state.evolve(seconds=spent).with_failure(assignment.workflow, error)
     turn = Turn(
@@ -103,7 +106,7 @@ async def _answer(assignment: Assignment, call: NextCall, generate: Generate) ->
         completion_tokens=generation.completion_tokens,
         seconds=time.perf_counter() - started,
         attempts=generation.attempts,
-        seed=request.sampling.seed,
+        sampling=request.sampling,
         node=assignment.node,
     )
     state = call.state.with_turn(turn)
@@ -125,24 +128,4 @@ def _schema_error(turn: Turn) -> StepError:
     return StepError(
         f"task {turn.task_id!r} has a schema, and {turn.model} did not answer in JSON; "
         + (why or "use a model and an engine that support response_format")
-    )
-
-
-def _result(
-    assignment: Assignment,
-    state: ExecutionState,
-    *,
-    text: str | None = None,
-    error: DriaMagpieError | None = None,
-) -> TaskResult:
-    return TaskResult(
-        id=assignment.task.key,
-        result=text,
-        model=", ".join(dict.fromkeys(turn.model for turn in state.turns)),
-        error=error,
-        turns=state.turns,
-        node=assignment.node,
-        seconds=state.seconds,
-        task_input=assignment.workflow.external_memory,
-        step_name=assignment.task.step_name,
     )

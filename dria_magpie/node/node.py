@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from dria_magpie.errors import EmptyCompletionError, EngineError, InvalidInputError
@@ -45,6 +46,8 @@ class Node:
         if slots is not None and slots < 1:
             raise InvalidInputError(f"slots takes a whole number from 1, not {slots!r}")
         self._slots = slots
+        self._calls: set[asyncio.Future[Generation]] = set()
+        self._closed = False
         self.address = address
 
     @property
@@ -71,11 +74,20 @@ class Node:
         except BaseException:
             await self.aclose()
             raise
+        self._closed = False
 
     async def aclose(self) -> None:
-        """Stop the engines; calls that are under way end."""
-        for engine in self._engines:
-            await engine.aclose()
+        """End the calls that are under way, and stop the engines; `start` starts them again."""
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        calls = [call for call in self._calls if call.get_loop() is loop]
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        closings = (engine.aclose() for engine in self._engines)
+        for outcome in await asyncio.gather(*closings, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     def run(
         self, task: Task, workflow: Workflow, model: str, state: ExecutionState | None = None
@@ -101,14 +113,25 @@ class Node:
             EngineError: no answer could be had.
         """
         engine = self._engine_for(request.model)
+        if self._closed:
+            raise EngineError(f"the node with the engine at {engine.address} is closed")
+        call = asyncio.ensure_future(engine.generate(request))
+        self._calls.add(call)
         try:
-            generation = await engine.generate(request)
+            generation = await call
             answered = bool(generation.text.strip())
         except EngineError:
             raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise EngineError(f"the engine at {engine.address} broke the call off") from None
         except Exception as error:
             # Engines are a seam: a defect in one of them must cost one dialogue, not the stream.
             raise EngineError(f"the engine at {engine.address} failed: {error!r}") from error
+        finally:
+            self._calls.discard(call)
         if not answered:
             raise EmptyCompletionError(f"{request.model} answered with nothing")
         return generation

@@ -190,7 +190,7 @@ async def test_an_endpoint_without_a_list_of_models_is_asked_for_any() -> None:
         named = Task(workflow=MagPie().workflow("A", "B"), models=["whatever"])
         assert (await dria.execute(named)).error is None
         assert endpoint.calls[0].body["model"] == "whatever"
-        with pytest.raises(NoNodeError, match="names none"):
+        with pytest.raises(NoNodeError, match="needs a name"):
             await dria.execute(dialogue())
 
 

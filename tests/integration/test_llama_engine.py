@@ -85,9 +85,12 @@ async def test_messages_have_a_cap(engine):
     assert answer.completion_tokens <= 100
 
 
-async def test_a_penalty_that_it_would_ignore_is_refused(engine):
-    with pytest.raises(UnsupportedError, match="frequency_penalty"):
-        await engine.generate(ask("Hi.", repetition_penalty=1.2))
+async def test_repetition_penalty_is_understood(engine):
+    plain, penalised = [
+        await engine.generate(ask("Repeat: dog dog dog dog dog dog", temperature=0, **more))
+        for more in ({"max_tokens": 24}, {"max_tokens": 24, "repetition_penalty": 5.0})
+    ]
+    assert plain.text != penalised.text
 
 
 async def test_answers_keep_to_a_schema(engine):
@@ -150,14 +153,20 @@ async def test_cancelled_calls_free_their_slots(engine, prompt, generated):
         await engine_has_generated(engine)
     for call in calls:
         call.cancel()
-    cancelled = time.monotonic()
+    spent = processor_seconds(engine)
     await engine.generate(ask("Hi.", max_tokens=1))
     assert await busy_slots(engine, lambda busy: busy <= 1) <= 1
-    assert time.monotonic() - cancelled < 2
+    # Two seconds of two cores, whatever else this machine does
+    assert processor_seconds(engine) - spent < 4
     assert not other.done()
     other.cancel()
     await asyncio.gather(*calls, other, return_exceptions=True)
     assert await busy_slots(engine, lambda busy: busy == 0) == 0
+
+
+def processor_seconds(engine) -> float:
+    times = psutil.Process(engine._process.child._process.pid).cpu_times()
+    return times.user + times.system
 
 
 async def server_says(engine):

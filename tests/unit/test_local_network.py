@@ -6,7 +6,13 @@ from contextlib import aclosing
 
 import pytest
 
-from dria_magpie.errors import GraphError, InvalidInputError, ModelFileError, NoNodeError
+from dria_magpie.errors import (
+    EngineError,
+    GraphError,
+    InvalidInputError,
+    ModelFileError,
+    NoNodeError,
+)
 from dria_magpie.models import Task, TaskResult
 from dria_magpie.network import LocalNetwork
 from dria_magpie.network.slots import Slots
@@ -153,12 +159,12 @@ async def test_without_a_node_for_it_a_task_ends_with_an_error_that_says_how_to_
     ran = await result(network, models=["x"], step_name="s")
     assert isinstance(ran.error, NoNodeError)
     first, *reasons, how = str(ran.error).splitlines()
-    assert first == "no node can run this task."
+    assert first == "no node can run this task:"
     assert reasons == [
-        "  one serves m: it does not serve 'x'",
-        "  scripted did not start: no weights",
+        "  1. one (scripted) serves m: it does not serve 'x'",
+        "  local (scripted) did not start: no weights",
     ]
-    assert how.startswith("Serve the model with --endpoint URL, DRIA_ENDPOINT=URL or Dria(nodes=")
+    assert how.startswith("  Serve the model with --endpoint URL, DRIA_ENDPOINT=URL or Dria(nodes=")
     assert (ran.result, ran.step_name) == (None, "s")
 
 
@@ -194,8 +200,9 @@ async def test_a_defect_while_starting_stops_every_node():
             closed.append(self)
 
     fine = Fine([])
-    with pytest.raises(KeyError):
-        await started(Node(fine), Node(Broken([])))
+    with pytest.raises(EngineError, match="defect") as caught:
+        await started(Node([fine, Broken([])]))
+    assert isinstance(caught.value.__cause__, KeyError)
     assert fine in closed
 
 
@@ -209,17 +216,44 @@ async def test_a_network_can_be_started_again():
     assert (await result(network)).result == "said"
 
 
-async def test_closing_leaves_those_who_wait_for_a_slot_to_their_node():
+async def test_closing_ends_the_runs_and_those_who_wait_for_a_slot():
     gate = Gate(slots=1)
     network = await started(Node(gate.engine))
-    running = [asyncio.create_task(result(network)) for _ in range(2)]
-    release = await gate.next()
+    running = [asyncio.create_task(result(network)) for _ in range(3)]
+    await gate.next()
     await network.aclose()
+    ended = [str(ran.error) for ran in await asyncio.gather(*running)]
+    assert ["broke the call off" in text for text in ended] == [True, False, False]
+    assert ["was closed before" in text for text in ended] == [False, True, True]
     await network.start()
-    release.set()
+    again = asyncio.create_task(result(network))
     (await gate.next()).set()
-    assert [ran.result for ran in await asyncio.gather(*running)] == ["said", "said"]
+    assert (await again).result == "said"
     assert network.nodes[0].running == 0
+
+
+async def test_a_task_that_nobody_runs_is_refused_before_anything_is_started():
+    class Eager(ScriptedEngine):
+        started = False
+
+        async def start(self):
+            self.started = True
+
+    engine = Eager([], models=["m"])
+    network = LocalNetwork([Node(engine)])
+    network.check(Task(workflow=ONE, models=["m"]))
+    with pytest.raises(NoNodeError, match="does not serve 'x'"):
+        network.check(Task(workflow=ONE, models=["x"]))
+    with pytest.raises(GraphError):
+        network.check(Task(workflow={}))
+    # What an endpoint serves is not known before it was asked.
+    LocalNetwork([Node(Eager([], models=[]))]).check(Task(workflow={}))
+    assert not engine.started
+
+
+async def test_a_network_that_was_not_started_says_so():
+    ran = await result(LocalNetwork([Node(echo())]))
+    assert "not started" in str(ran.error)
 
 
 def test_a_network_needs_a_node():

@@ -16,8 +16,9 @@ from dria_magpie.errors import (
     StepError,
 )
 from dria_magpie.models import Generation, NodeInfo, Sampling, Task, TaskResult
+from dria_magpie.network.fit import Fit, describe
+from dria_magpie.network.fit import decide_fit as fit
 from dria_magpie.node import Node, TurnDone
-from dria_magpie.node.fit import Fit, describe, fit
 from dria_magpie.testing import ScriptedEngine
 from dria_magpie.workflow import ExecutionState, Workflow
 from tests.unit.flow import ALL_X, PUSH_X, edge, graph, read, task, user
@@ -287,15 +288,17 @@ TWO = NodeInfo(address="n", models=("m", "k"), slots=1)
     [
         (TWO, [], [None], Fit(model="m")),
         (TWO, ["x", "k"], [None], Fit(model="k")),
-        (TWO, ["x", "y"], [None], Fit(reason="it does not serve 'x' or 'y'")),
+        (TWO, ["x", "y"], [None], Fit(reason="does not serve 'x' or 'y'")),
         (TWO, ["x"], ["k"], Fit()),
         (TWO, [], ["k", None], Fit(model="m")),
         (TWO, [], ["k", ""], Fit(model="m")),
-        (TWO, ["m"], ["z", None], Fit(reason="it does not serve 'z', which the workflow names")),
+        (TWO, ["m"], ["z", None], Fit(reason="does not serve 'z', which the workflow names")),
         (TWO, ["x"], [], Fit()),
+        (NodeInfo(address="n", models=("*", "m"), slots=1), [], [None], Fit(model="m")),
+        (NodeInfo(address="n", models=("q:latest",), slots=1), ["q"], [None], Fit("q:latest")),
         (ANY, ["x", "y"], [None], Fit(model="x")),
         (ANY, [], ["x"], Fit()),
-        (ANY, [], [None], Fit(reason="it serves any model, and the task names none")),
+        (ANY, [], [None], Fit(reason="needs a name: say --model NAME, or Task(models=[NAME])")),
     ],
 )
 def test_a_node_fits_if_it_serves_every_model_that_is_needed(node, wanted, named, decision):
@@ -305,9 +308,9 @@ def test_a_node_fits_if_it_serves_every_model_that_is_needed(node, wanted, named
 
 
 def test_a_node_is_described_for_people():
-    assert describe(ANY) == "n serves any model"
-    assert describe(TWO) == "n serves m, k"
-    assert describe(NodeInfo(address="n", models=(), slots=1)) == "n serves no model"
+    assert describe(ANY, "here") == "n (here) serves any model:"
+    assert describe(TWO, "here") == "n (here) serves m, k:"
+    assert describe(NodeInfo(address="n", models=(), slots=1), "x") == "n (x) serves no model:"
 
 
 async def test_a_graph_that_turns_in_circles_without_a_model_ends(

@@ -7,7 +7,7 @@ import pytest
 
 from dria_magpie import errors
 from dria_magpie.errors import DriaMagpieError, EndpointError, LimitError, StateError, StepError
-from dria_magpie.models import Turn
+from dria_magpie.models import Sampling, Turn
 from dria_magpie.workflow import ExecutionState, Failed, Finished, NextCall, Workflow, advance
 from tests.unit.flow import edge, graph, task
 
@@ -21,7 +21,9 @@ WORKFLOW = Workflow.parse(
 )
 STATE = (
     ExecutionState.start(WORKFLOW, seed=7)
-    .with_turn(Turn(task_id="a", text="\ud800 verbatim", model="m", seconds=1.5, seed=3))
+    .with_turn(
+        Turn(task_id="a", text="\ud800 verbatim", model="m", seconds=1.5, sampling=Sampling(seed=3))
+    )
     .with_output(WORKFLOW, '{"b":1,"a":2}')
 )
 STORED = STATE.to_dict()

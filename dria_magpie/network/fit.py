@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dria_magpie.errors import NoNodeError
 from dria_magpie.models import ANY_MODEL, NodeInfo, Task
 from dria_magpie.workflow import Workflow
 from dria_magpie.workflow.parts import Operator
+
+HOW_TO_SERVE = (
+    "Serve the model with --endpoint URL, DRIA_ENDPOINT=URL or Dria(nodes=[Node(engine=...)]); "
+    "`dria-magpie models` lists what can run in this process."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +29,30 @@ class Fit:
     reason: str = ""
 
 
-def fit(node: NodeInfo, task: Task, workflow: Workflow) -> Fit:
+def decide_fit(node: NodeInfo, task: Task, workflow: Workflow) -> Fit:
     """Decide whether a node serves every model that a task needs."""
     models = {t.model or None for t in workflow.tasks if t.operator is Operator.GENERATION}
     for name in sorted(model for model in models if model):
-        if node.choose_model([name]) is None:
-            return Fit(reason=f"it does not serve {name!r}, which the workflow names")
+        if node.choose_model([name]) != name:
+            return Fit(reason=f"does not serve {name!r}, which the workflow names")
     if None not in models:
         return Fit()
     model = node.choose_model(task.models)
     if model is not None:
         return Fit(model=model)
     if not task.models:
-        return Fit(reason="it serves any model, and the task names none")
-    return Fit(reason=f"it does not serve {' or '.join(map(repr, task.models))}")
+        return Fit(reason="needs a name: say --model NAME, or Task(models=[NAME])")
+    return Fit(reason=f"does not serve {' or '.join(map(repr, task.models))}")
 
 
-def describe(node: NodeInfo) -> str:
+def refusal(task: Task, reasons: Mapping[str, str]) -> NoNodeError:
+    """Give the error for a task that no node can run, with each node's reason."""
+    lines = [f"{where} {reason}" for where, reason in reasons.items()]
+    advice = [HOW_TO_SERVE] if task.models else []
+    return NoNodeError("\n  ".join(["no node can run this task:", *lines, *advice]))
+
+
+def describe(node: NodeInfo, where: str) -> str:
     """Say for people what a node serves."""
     served = "any model" if node.models == (ANY_MODEL,) else ", ".join(node.models) or "no model"
-    return f"{node.address} serves {served}"
+    return f"{node.address} ({where}) serves {served}:"
