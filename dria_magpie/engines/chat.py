@@ -25,9 +25,10 @@ makes it come at once, for who restarts the server himself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from dria_magpie.engines.concurrency import AdaptiveLimiter, Signal
 from dria_magpie.engines.failures import CallFailed, Failure, Kind, final_error
@@ -59,6 +60,7 @@ class ChatClient:
         retry: when a failed call is made again.
         stream: have answers sent in pieces, each on a connection of its own.
         max_tokens: the cap of messages for requests without one; None leaves it to the endpoint.
+        extra: fields for the body of each call, which this endpoint alone knows.
     """
 
     def __init__(
@@ -71,12 +73,14 @@ class ChatClient:
         retry: RetryPolicy = DEFAULT_RETRY,
         stream: bool = False,
         max_tokens: int | None = None,
+        extra: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._url = url
         self._concurrency = concurrency
         self._retry = retry
         self._stream = stream
         self._max_tokens = max_tokens
+        self._extra = extra
         self._connection = Connection(url, api_key=api_key, timeout=timeout, fresh=stream)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._limiter = AdaptiveLimiter(concurrency)
@@ -90,8 +94,8 @@ class ChatClient:
         """
         if request.open_user_turn:
             raise UnsupportedError(
-                "this version writes user turns with no endpoint, only with LlamaEngine; "
-                "for an endpoint, take a workflow in which a persona writes them"
+                "no engine of this version writes an open user turn; take a workflow in which a "
+                "persona writes the user's messages, such as MagPie's"
             )
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -160,6 +164,7 @@ class ChatClient:
             empty=sum(failure.kind is Kind.EMPTY for failure in course.failures),
             max_tokens=self._max_tokens,
             stream=self._stream,
+            extra=self._extra,
         )
         limiter = self._limiter
         ticket = await limiter.acquire()

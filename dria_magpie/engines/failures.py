@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -65,6 +66,8 @@ def quote(text: str, secret: str | None = None) -> str:
     if secret:
         text = text.replace(secret, "***")
     text = " ".join(text[: 20 * _QUOTE].split())
+    # What a stranger wrote may end in a terminal, which control characters would drive
+    text = "".join(c for c in text if unicodedata.category(c) != "Cc")
     return text if len(text) <= _QUOTE else text[:_QUOTE] + "…"
 
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 from dria_magpie.engines.child import Child
 from dria_magpie.engines.failures import LostConnectionError
 from dria_magpie.engines.gguf import trained_context
-from dria_magpie.engines.llama_process import LlamaProcess, launch
-from dria_magpie.engines.model_names import KNOWN
+from dria_magpie.engines.llama_process import MISSING, LlamaProcess, launch
+from dria_magpie.engines.model_names import parse_name
 from dria_magpie.engines.weights import Weights, find_weights
-from dria_magpie.errors import EndpointError, InvalidInputError, ModelFileError
+from dria_magpie.errors import (
+    EndpointError,
+    InvalidInputError,
+    ModelFileError,
+    UnsupportedError,
+)
 from dria_magpie.models import Generation, GenerationRequest, Model
 
 _CALLS = 3
@@ -20,8 +27,8 @@ _CALLS = 3
 class LlamaEngine:
     """A GGUF model, served by llama.cpp in a child process that ends with this one.
 
-    The default model is fetched by `start` where it is missing (98 MB). If the process dies, it is
-    started again, and what was asked of it is asked again.
+    Weights that are missing are fetched by `start` (98 MB for the default). If the process dies,
+    it is started again, and what was asked of it is asked again.
 
     Args:
         model: a known model, ``hf:ORG/REPO/FILE.gguf``, or the path of a ``.gguf`` file, which is
@@ -141,9 +148,12 @@ async def _obtain(name: str) -> Weights:
     found = find_weights(name)
     if found.usable:
         return found
-    if name not in KNOWN or found.state == "damaged":
+    if found.state == "damaged" or isinstance(parse_name(name), Path):
         raise ModelFileError(f"{found.path} is {found.state}; {found.remedy}")
-    sys.stderr.write(f"fetching {name} ({found.size // 10**6} MB, once) ...\n")
+    if find_spec("xllamacpp") is None:
+        raise UnsupportedError(MISSING)
+    size = f"{found.size // 10**6} MB, " if found.size else ""
+    sys.stderr.write(f"fetching {name} ({size}once) ...\n")
     child = Child("dria_magpie.engines.fetch", {"name": name})
     try:
         answer = await child.answer()

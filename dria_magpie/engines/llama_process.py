@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,10 @@ from dria_magpie.engines.child import Child
 from dria_magpie.engines.failures import Failure, Kind
 from dria_magpie.engines.retry import RetryDecision, RetryPolicy
 from dria_magpie.engines.weights import Weights
-from dria_magpie.engines.wire import Connection
 from dria_magpie.errors import ModelFileError, UnsupportedError
 from dria_magpie.models import Generation, GenerationRequest
 
+MISSING = "models run in this process with xllamacpp: pip install 'dria-magpie[local]'"
 _MESSAGE_TOKENS = 100
 _CALL_SECONDS = 3600.0
 _TAIL = 2000
@@ -33,33 +32,6 @@ class _LocalRetry(RetryPolicy):
         if failures[-1].kind in {Kind.REFUSED, Kind.LOST}:
             return RetryDecision(False, 0.0, failures[-1].reason)
         return super().decide(failures, known=known)
-
-
-class _LlamaConnection(Connection):
-    """Asks for what only llama.cpp knows, and in its words."""
-
-    async def post(self, route: str, body: bytes) -> Any:
-        fields = json.loads(body)
-        if "repetition_penalty" in fields:
-            fields["repeat_penalty"] = fields.pop("repetition_penalty")
-        # Without a word to send per batch, the server does not see that a call whose prompt it
-        # still reads was cancelled, as long as other calls keep it from looking
-        fields["return_progress"] = True
-        return await super().post(route, json.dumps(fields).encode())
-
-
-class _LlamaClient(ChatClient):
-    """A client of a server on loopback."""
-
-    def __init__(self, url: str, key: str, slots: int) -> None:
-        super().__init__(
-            url,
-            concurrency=slots,
-            retry=_LocalRetry(),
-            stream=True,
-            max_tokens=_MESSAGE_TOKENS,
-        )
-        self._connection = _LlamaConnection(url, api_key=key, timeout=_CALL_SECONDS, fresh=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +96,18 @@ async def launch(weights: Weights, slots: int, context: int) -> LlamaProcess:
         except BaseException:
             child.kill()
             raise
-    client = _LlamaClient(f"{address}/v1", key, slots)
+    client = ChatClient(
+        f"{address}/v1",
+        api_key=key,
+        concurrency=slots,
+        timeout=_CALL_SECONDS,
+        retry=_LocalRetry(),
+        stream=True,
+        max_tokens=_MESSAGE_TOKENS,
+        # Without a word to send per batch, the server does not see that a call whose prompt it
+        # still reads was cancelled, as long as other calls keep it from looking
+        extra={"return_progress": True},
+    )
     return LlamaProcess(child, client)
 
 
@@ -134,16 +117,14 @@ def _read_address(
     if answer and "address" in answer:
         return str(answer["address"])
     if answer and "missing" in answer:
-        raise UnsupportedError(
-            "models run here with xllamacpp: pip install 'dria-magpie[local]' "
-            f"({answer['missing']})"
-        )
+        raise UnsupportedError(f"{MISSING} ({answer['missing']})")
     child.kill()
     log.seek(0)
     lines = log.read()[-_TAIL:].decode("utf-8", "replace").strip()
     reason = answer["error"] if answer else f"the process ended with exit code {child.exit_code}"
     raise ModelFileError(
         f"{weights.path} cannot be loaded: {reason}. The file is damaged, or too large for this "
-        "machine's memory, or of a kind that this version of xllamacpp does not know. "
-        f"{weights.remedy}" + (f"\n{lines}" if lines else "")
+        "machine's memory (LlamaEngine takes fewer slots=, or a smaller context=), or of a kind "
+        f"that this version of xllamacpp does not know. {weights.remedy}"
+        + (f"\n{lines}" if lines else "")
     )

@@ -76,5 +76,14 @@ def parse_name(name: str) -> KnownModel | HubFile | Path:
         if match and not {"", ".", ".."} & {*match[1].split("/"), *match[2].split("/")}:
             return HubFile(name=name, repository=match[1], file=match[2])
     elif name.endswith(".gguf"):
-        return Path(name).expanduser()
+        return _read_path(name)
     raise ModelFileError(f"no model {name!r} here; known are {', '.join(KNOWN)}, {_FORMS}")
+
+
+def _read_path(name: str) -> Path:
+    try:
+        path = Path(name).expanduser()
+        path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelFileError(f"{name:.80} is no path that can be read: {error}") from error
+    return path

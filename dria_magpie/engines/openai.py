@@ -45,8 +45,10 @@ class OpenAIEngine:
     ) -> None:
         if isinstance(models, str):
             raise InvalidInputError(f"models takes a list of names, such as [{models!r}]")
-        if concurrency < 1 or timeout <= 0:
-            raise InvalidInputError("concurrency takes 1 or more, timeout more than 0 seconds")
+        if type(concurrency) is not int or concurrency < 1:
+            raise InvalidInputError(f"concurrency takes a whole number from 1, not {concurrency!r}")
+        if not timeout > 0:
+            raise InvalidInputError(f"timeout takes seconds above 0, not {timeout!r}")
         self._url = normalise_url(base_url)
         self._models = tuple(map(str, models))
         self._given = bool(self._models)

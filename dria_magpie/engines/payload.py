@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Any
 
 from dria_magpie.engines.failures import CallFailed, Failure, Kind, quote
@@ -26,6 +27,7 @@ def encode_request(
     empty: int = 0,
     max_tokens: int | None = None,
     stream: bool = False,
+    extra: Mapping[str, Any] = MappingProxyType({}),
 ) -> bytes:
     """Write the body of a call.
 
@@ -35,8 +37,9 @@ def encode_request(
         empty: how many calls for this request were answered with nothing.
         max_tokens: the cap where the request has none.
         stream: whether the answer is to come in pieces.
+        extra: fields that this endpoint alone knows.
     """
-    body = _sampling(request.sampling)
+    body = _sampling(request.sampling) | dict(extra)
     if "repetition_penalty" in body:
         body["repeat_penalty"] = body["repetition_penalty"]  # the name at llama.cpp and Ollama
     if max_tokens is not None:
@@ -64,8 +67,10 @@ def decode_answer(body: Any, request: GenerationRequest, attempts: int = 1) -> G
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise CallFailed(Failure(Kind.BODY, "answered without a message in choices", 200))
-    text, reasoning = split_reasoning(_text(message.get("content")))
+    text, reasoning = _text(message.get("content")), ""
     given = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
+    if not given:
+        text, reasoning = split_reasoning(text)
     finish_reason = choice.get("finish_reason")
     usage = _mapping(body.get("usage"))
     model = body.get("model")

@@ -78,7 +78,7 @@ class Connection:
             ) as response:
                 self.known = True
                 return await self._read(response)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
             raise CallFailed(_read_exception(error, self._timeout)) from error
 
     def _open(self) -> aiohttp.ClientSession:
@@ -132,6 +132,8 @@ def _read_exception(error: Exception, timeout: float) -> Failure:
         return Failure(Kind.INSECURE, f"could not prove who it is: {quote(str(error))}")
     if isinstance(error, aiohttp.ClientConnectorError):
         return Failure(Kind.REFUSED, f"cannot be reached: {quote(str(error.os_error))}")
+    if isinstance(error, UnicodeError):
+        return Failure(Kind.REFUSED, "has a host name that cannot be one")
     if isinstance(error, aiohttp.ClientResponseError):
         return Failure(Kind.BODY, f"does not speak HTTP: {quote(error.message)}")
     return Failure(

@@ -15,6 +15,7 @@ from dria_magpie.workflow import Workflow
 from dria_magpie.workflow.parts import WorkflowTask
 
 SECONDS_PER_MESSAGE = 300
+MOST_TURNS = 1_000_000
 Dialogue = dict[str, Any]
 
 
@@ -98,17 +99,22 @@ class MagPie(Singleton):
         Raises:
             ParseError: a single result that failed or is no dialogue.
         """
-        if isinstance(result, Sequence):
-            return [_parse_item(item) for item in result]
-        return {"dialogue": parse_dialogue(result), "model": result.model}
+        given: Any = result
+        if isinstance(given, (list, tuple)):
+            return [_parse_item(item) for item in given]
+        return _parse(given)
 
 
 _HISTORY = {"role": "history", "content": "{{chat}}"}
 
 
+def _parse(result: Result) -> Dialogue:
+    return {"dialogue": parse_dialogue(result), "model": result.model}
+
+
 def _parse_item(result: Result) -> Dialogue:
     try:
-        return {"dialogue": parse_dialogue(result), "model": result.model}
+        return _parse(result)
     except ParseError as error:
         return {"error": str(error)}
 
@@ -199,6 +205,7 @@ def _text(name: str, value: object) -> str:
 
 
 def _count(num_turns: object) -> int:
-    if type(num_turns) is not int or num_turns < 1:
-        raise InvalidInputError(f"num_turns takes a whole number from 1, not {num_turns!r}")
+    if type(num_turns) is not int or not 1 <= num_turns <= MOST_TURNS:
+        given = num_turns if type(num_turns) is not int or abs(num_turns) < 10**9 else "more"
+        raise InvalidInputError(f"num_turns takes 1 to {MOST_TURNS:,}, not {given!r}")
     return num_turns

@@ -30,9 +30,12 @@ def parse_dialogue(result: Result) -> list[dict[str, str]]:
     """
     error = getattr(result, "error", None)
     if error:
-        raise ParseError(f"the task failed, so there is no dialogue: {error}") from error
+        cause = error if isinstance(error, BaseException) else None
+        raise ParseError(f"the task failed, so there is no dialogue: {error}") from cause
+    if not hasattr(result, "result") or not hasattr(result, "model"):
+        raise ParseError(f"a result has the attributes result and model; {result!r:.80} has not")
     messages: list[dict[str, str]] = []
-    for position, text in enumerate(_read(getattr(result, "result", None))):
+    for position, text in enumerate(_read(result.result)):
         if not isinstance(text, str):
             raise ParseError(f"message {position} is {type(text).__name__}, not a text")
         if not text.strip():

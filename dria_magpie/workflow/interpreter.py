@@ -121,7 +121,10 @@ def _run(workflow: Workflow, task: WorkflowTask, state: ExecutionState) -> Outco
             case Operator.SAMPLE:
                 return Moved(state.with_output(workflow, _sample(task, values, state)))
             case _:
-                raise StepError(f"the operator {task.operator} has no backend here")
+                raise StepError(
+                    f"task {task.id!r}: the operator {task.operator} has no backend in this "
+                    "version; give its step a fallback, or use generation"
+                )
     except StepError as error:
         return Moved(state.with_failure(workflow, error))
 

@@ -23,7 +23,7 @@ from dria_magpie.engines.fetch import fetch
 from dria_magpie.engines.llama import LlamaEngine
 from dria_magpie.engines.model_names import SMOLLM2, KnownModel
 from dria_magpie.engines.weights import find_weights
-from dria_magpie.errors import ModelFileError
+from dria_magpie.errors import ModelFileError, UnsupportedError
 
 TINY = b"GGUF" + bytes(range(256)) * 40
 SHA256 = hashlib.sha256(TINY).hexdigest()
@@ -311,7 +311,16 @@ def test_a_download_that_breaks(cache, hub):
         fetch(HUB_NAME)
 
 
-async def test_an_engine_does_not_fetch_from_the_hub(cache):
+async def test_an_engine_fetches_from_the_hub(cache, hub, capfd):
     engine = LlamaEngine(HUB_NAME)
-    with pytest.raises(ModelFileError, match="dria-magpie models pull hf:org"):
+    with pytest.raises(ModelFileError, match="is no GGUF file"):
         await engine.start()
+    assert find_weights(HUB_NAME).state == "in the cache"
+    assert f"fetching {HUB_NAME}" in capfd.readouterr().err
+
+
+async def test_nothing_is_fetched_for_a_library_that_is_not_there(cache, hub, monkeypatch):
+    monkeypatch.setattr("dria_magpie.engines.llama.find_spec", lambda name: None)
+    with pytest.raises(UnsupportedError, match=r"dria-magpie\[local\]"):
+        await LlamaEngine(HUB_NAME).start()
+    assert find_weights(HUB_NAME).state == "not fetched"
