@@ -5,34 +5,31 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted with everything fin
 
 from __future__ import annotations
 
+import os
 import sys
-
-import typer
-
-from dria_magpie.cli.dialogue import dialogue
-from dria_magpie.cli.models import app as models
-from dria_magpie.errors import DriaMagpieError, InvalidInputError
-
-app = typer.Typer(
-    name="dria-magpie",
-    help="Synthetic dialogues between personas, on any model, anywhere it runs.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command(name="dialogue")(dialogue)
-app.add_typer(models, name="models")
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before the program began
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
     try:
-        app()
-    except InvalidInputError as error:
-        _end(f"error: {error}", 2)
-    except DriaMagpieError as error:
-        _end(f"error: {error}", 1)
+        # Within the try, as importing takes long enough to be interrupted.
+        from dria_magpie.cli.app import app
+        from dria_magpie.cli.text import printable
+        from dria_magpie.errors import DriaMagpieError, InvalidInputError
+
+        try:
+            app()
+        except InvalidInputError as error:
+            _end(f"error: {printable(str(error))}", 2)
+        except DriaMagpieError as error:
+            _end(f"error: {printable(str(error))}", 1)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _end(f"error: {error}", 1)
     except KeyboardInterrupt:
         _end("interrupted", 130)
 

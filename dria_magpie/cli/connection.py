@@ -38,14 +38,15 @@ def open_connection(
     from dria_magpie.client import Dria
     from dria_magpie.client.environment import choose_network
 
-    if endpoint and network:
+    if endpoint is not None and network is not None:
         raise InvalidInputError("give --endpoint or --network, not both")
     key = os.environ.get(api_key_env or "DRIA_API_KEY")
     if api_key_env and not key:
         raise InvalidInputError(f"--api-key-env names {api_key_env}, which is not set")
-    wanted = (model,) if model else ()
-    elsewhere = endpoint or network or os.environ.get("DRIA_NETWORK")
-    engine = None if elsewhere or os.environ.get("DRIA_ENDPOINT") else _find_embedded(model)
+    wanted = () if model is None else (model,)
+    said = endpoint is not None or network is not None
+    elsewhere = said or os.environ.get("DRIA_NETWORK") or os.environ.get("DRIA_ENDPOINT")
+    engine = None if elsewhere else _find_embedded(model)
     chosen = choose_network(network, endpoint=endpoint, api_key=key, models=wanted, embedded=engine)
     return Connection(Dria(chosen), engine.models if engine else wanted)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
-import unicodedata
 from typing import TYPE_CHECKING, Any
+
+from dria_magpie.cli.text import printable
 
 if TYPE_CHECKING:
     from dria_magpie.models import Turn
@@ -31,7 +33,15 @@ class Transcript:
         if error:
             data["error"] = error
         unicode = sys.stdout.encoding.lower().startswith("utf")
-        print(json.dumps(data, indent=2, ensure_ascii=not unicode), flush=True)
+        text = json.dumps(data, indent=2, ensure_ascii=not unicode)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            # A full disk, say: what was finished is not lost.
+            print(text, file=sys.stderr)
+            raise
         self._finish(error)
 
     def _finish(self, error: str | None) -> None:
@@ -40,7 +50,7 @@ class Transcript:
             of = f"{cut} of {len(self._turns)} messages were cut off at the token cap"
             print(f"note: {of}; --max-tokens raises it", file=sys.stderr)
         if error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(error)}", file=sys.stderr)
 
 
 class LiveTranscript(Transcript):
@@ -56,6 +66,8 @@ class LiveTranscript(Transcript):
         from rich.text import Text
 
         super().__init__()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")
         self._names = [printable(name).replace("\n", " ")[:60] for name in (instructor, responder)]
         self._out = Console(highlight=False)
         notes = Console(stderr=True)
@@ -81,10 +93,6 @@ class LiveTranscript(Transcript):
         models = ", ".join(dict.fromkeys(turn.model for turn in self._turns))
         if models:
             tokens = sum(turn.completion_tokens for turn in self._turns)
-            print(f"{len(self._turns)} messages, {tokens} tokens, {models}", file=sys.stderr)
+            said = f"{len(self._turns)} messages, {tokens} tokens, {printable(models)}"
+            print(said, file=sys.stderr)
         self._finish(error)
-
-
-def printable(text: str) -> str:
-    """Give a text without control characters, which could move a terminal's cursor."""
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")

@@ -21,6 +21,8 @@ from dria_magpie.network import LocalNetwork, Network
 from dria_magpie.node import Node
 from dria_magpie.node.results import make_result
 
+FOREVER = 10**9
+
 
 class Dria:
     """Runs tasks on a network of nodes; without arguments, in this process on a small model.
@@ -183,6 +185,6 @@ def _check_callback(on_turn: OnTurn | None) -> OnTurn | None:
 def _deadline(timeout: Any) -> float | None:
     if timeout is None:
         return None
-    if not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise InvalidInputError(f"timeout takes seconds above 0, or None, not {timeout!r}")
+    if not isinstance(timeout, (int, float)) or not 0 < timeout < FOREVER:
+        raise InvalidInputError(f"timeout takes seconds above 0, or None, not {timeout!r:.80}")
     return asyncio.get_running_loop().time() + timeout

@@ -35,14 +35,15 @@ def choose_network(
         UnsupportedError: a network of machines, which this version cannot join.
     """
     if network is None and endpoint is None:
-        network = os.environ.get("DRIA_NETWORK")
-    if network:
+        # A variable that is set to nothing says nothing; an argument that is empty is wrong.
+        network = os.environ.get("DRIA_NETWORK") or None
+        endpoint = os.environ.get("DRIA_ENDPOINT") or None
+    if network is not None:
         return _connect(network)
-    endpoint = endpoint or os.environ.get("DRIA_ENDPOINT")
     # Engines import an HTTP client, which a program that only builds graphs does not need.
     from dria_magpie.engines import LlamaEngine, OpenAIEngine
 
-    if endpoint:
+    if endpoint is not None:
         return LocalNetwork([Node(OpenAIEngine(endpoint, api_key=api_key, models=models))])
     return LocalNetwork([Node(embedded or LlamaEngine())])
 

@@ -39,7 +39,7 @@ class Stream:
         self._room = asyncio.Semaphore(window)
         self._running: set[asyncio.Task[None]] = set()
         # A finished task, the number of all tasks once it is known, or what went wrong.
-        self._news: asyncio.Queue[Numbered | int | Exception] = asyncio.Queue()
+        self._news: asyncio.Queue[Numbered | int | BaseException] = asyncio.Queue()
 
     async def results(self) -> AsyncGenerator[Numbered, None]:
         """Give position and result of each task, as they finish.
@@ -52,7 +52,7 @@ class Stream:
         try:
             while taken != total:
                 news = await self._news.get()
-                if isinstance(news, Exception):
+                if isinstance(news, BaseException):
                     raise news
                 if isinstance(news, int):
                     total = news
@@ -65,39 +65,36 @@ class Stream:
 
     async def _feed(self) -> None:
         count = 0
+        deadline = self._deadline if self._endless else None
+        scope = asyncio.timeout_at(deadline)
         try:
-            async with aclosing(_each(self._tasks)) as tasks:
+            async with scope, aclosing(_each(self._tasks)) as tasks:
                 async for task in tasks:
                     await self._room.acquire()
-                    if self._endless and self._is_late():
-                        break
                     worker = asyncio.create_task(self._work(count, task))
                     self._running.add(worker)
                     worker.add_done_callback(self._running.discard)
                     count += 1
             self._news.put_nowait(count)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is told of
+        except TimeoutError as error:
+            self._news.put_nowait(count if scope.expired() else error)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the results are read
             self._tell(error)
 
     async def _work(self, position: int, task: Task) -> None:
         try:
             self._news.put_nowait((position, await self._run(task)))
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is told of
+        except BaseException as error:  # noqa: BLE001 - it is raised where the results are read
             self._tell(error)
 
-    def _is_late(self) -> bool:
-        loop = asyncio.get_running_loop()
-        return self._deadline is not None and loop.time() >= self._deadline
-
-    def _tell(self, error: Exception | asyncio.CancelledError) -> None:
+    def _tell(self, error: BaseException) -> None:
         """Have an error raised where the results are read, unless this task was cancelled."""
-        if isinstance(error, Exception):
-            self._news.put_nowait(error)
-            return
-        current = asyncio.current_task()
-        if current is None or current.cancelling():
-            raise error
-        self._news.put_nowait(DriaMagpieError("the iterator of the tasks cancelled itself"))
+        if isinstance(error, asyncio.CancelledError):
+            current = asyncio.current_task()
+            if current is None or current.cancelling():
+                raise error
+            error = DriaMagpieError("the iterator of the tasks, or on_turn, cancelled itself")
+        self._news.put_nowait(error)
 
 
 async def _each(tasks: Tasks) -> AsyncGenerator[Task, None]:
@@ -108,9 +105,13 @@ async def _each(tasks: Tasks) -> AsyncGenerator[Task, None]:
     elif isinstance(tasks, AsyncIterable):
         async for task in tasks:
             yield check_task(task)
-    else:
+    elif isinstance(tasks, Iterable):
         for task in tasks:
+            # A slow iterator must not keep the answers waiting that have come meanwhile.
+            await asyncio.sleep(0)
             yield check_task(task)
+    else:
+        raise InvalidInputError(f"stream takes an iterable of tasks, not {type(tasks).__name__}")
 
 
 def check_task(task: object) -> Task:

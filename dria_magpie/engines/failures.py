@@ -67,7 +67,7 @@ def quote(text: str, secret: str | None = None) -> str:
         text = text.replace(secret, "***")
     text = " ".join(text[: 20 * _QUOTE].split())
     # What a stranger wrote may end in a terminal, which control characters would drive
-    text = "".join(c for c in text if unicodedata.category(c) != "Cc")
+    text = "".join(c for c in text if unicodedata.category(c) not in {"Cc", "Cs"})
     return text if len(text) <= _QUOTE else text[:_QUOTE] + "…"
 
 

@@ -77,8 +77,8 @@ def decode_answer(body: Any, request: GenerationRequest, attempts: int = 1) -> G
     answer = Generation(
         text=text.lstrip() if given else text,
         reasoning=given or reasoning,
-        finish_reason=finish_reason if isinstance(finish_reason, str) else "stop",
-        model=model if isinstance(model, str) and model else request.model,
+        finish_reason=_text(finish_reason) or "stop",
+        model=quote(_text(model)) or request.model,
         prompt_tokens=_count(usage.get("prompt_tokens")),
         cached_tokens=_count(_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")),
@@ -95,7 +95,7 @@ def decode_models(body: Any) -> tuple[str, ...] | None:
     if not isinstance(entries, list):
         return None
     names = [entry.get("id") for entry in entries if isinstance(entry, dict)]
-    return tuple(name for name in names if isinstance(name, str) and name) or None
+    return tuple(filter(None, map(_text, names))) or None
 
 
 def parse_body(data: bytes, secret: str | None = None) -> Any:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 
-_TAG = re.compile(r"<(/?)think(?:ing)?>")
+# Not between backticks, where an answer tells of the tags themselves.
+_TAG = re.compile(
+    r"(?<!`)(?:<(/?)\s*think(?:ing)?\s*>|\[(/?)think\]|◁(/?)think▷)(?!`)", re.IGNORECASE
+)
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
     """Split an answer into text and reasoning.
 
-    Reasoning is what stands in ``<think>`` or ``<thinking>`` blocks. A closing tag without an
-    opening one ends a block that the chat template opened; a block without an end was cut off.
-    An answer without such tags is given back verbatim.
+    Reasoning is what stands in ``<think>`` or ``<thinking>`` blocks, also in the spellings of
+    Mistral and Kimi. A closing tag without an opening one ends a block that the chat template
+    opened; a block without an end was cut off if it is the head of the answer, and is text
+    elsewhere. An answer without such tags is given back verbatim.
 
     Returns:
         The text, and the reasoning, blocks joined by a blank line.
@@ -21,15 +25,17 @@ def split_reasoning(text: str) -> tuple[str, str]:
 
         split_reasoning("<think>Greet.</think>Hello!")  # ("Hello!", "Greet.")
     """
-    if "think" not in text or not _TAG.search(text):
+    tags = list(_TAG.finditer(text))
+    closing = [tag for tag in tags if "/" in tag.groups()]
+    if not tags or (not closing and text[: tags[0].start()].strip()):
         return text, ""
     said: list[str] = []
     thought: list[str] = []
     start = depth = 0
-    for tag in _TAG.finditer(text):
+    for tag in tags:
         piece = text[start : tag.start()]
         start = tag.end()
-        if tag[1]:
+        if "/" in tag.groups():
             if not depth:
                 # The template opened the block, so that nothing before this tag was said
                 thought += said

@@ -25,7 +25,7 @@ def read_retry_after(value: str | None, now: Callable[[], float] = time.time) ->
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - now()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return None if math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)
 
@@ -39,7 +39,9 @@ def read_refusal(
     reason = f"answered {status}" + (f": {quote(words, secret)}" if words.strip() else "")
     if 300 <= status < 400:
         return Failure(Kind.STATUS, f"answered {status}, a redirect: {quote(text, secret)}", status)
-    if status == 413 or (status not in {401, 403, 404, 429} and _too_long(text)):
+    if (status == 413 and "rate_limit" not in text) or (
+        status not in {401, 403, 404, 429} and _too_long(text)
+    ):
         return Failure(Kind.CONTEXT, _sizes(error, words) or reason, status)
     if status in {400, 422, 500} and refuses_roles(text):
         return Failure(Kind.ROLES, reason, status)
@@ -74,6 +76,9 @@ _TOO_LONG = re.compile(
     r"exceed_context_size|context_length_exceeded|maximum context length|maximum model length"
     r"|longer than the model's context length|exceeds the available context size"
     r"|context size has been exceeded"
+    r"|input length exceeds|exceeded max context length|exceed context window of"
+    r"|model's context length is|context length of only|should not exceed max_num_tokens"
+    r"|input token count.{0,40} exceeds the maximum number of tokens"
     r"|inputs` (?:tokens \+|must have less than)|prompt is too long",
     re.IGNORECASE,
 )
@@ -92,7 +97,7 @@ def _too_long(text: str) -> bool:
 
 def _sizes(error: dict[str, Any], words: str) -> str:
     """Say how long the prompt is and may be, or nothing where the endpoint does not say."""
-    tokens, limit = error.get("n_prompt_tokens"), error.get("n_ctx")
+    tokens, limit = (_whole(error.get(name)) for name in ("n_prompt_tokens", "n_ctx"))
     if tokens is None and (found := _TOKENS.search(words)):
         tokens = found[1]
     if limit is None and (found := _LIMIT.search(words)):
@@ -100,3 +105,7 @@ def _sizes(error: dict[str, Any], words: str) -> str:
     if limit is None:
         return ""
     return f"{tokens} tokens, {limit} at most" if tokens else f"{limit} tokens at most"
+
+
+def _whole(value: Any) -> Any:
+    return value if type(value) is int else None

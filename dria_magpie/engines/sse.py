@@ -9,6 +9,7 @@ from dria_magpie.engines.failures import CallFailed, Failure, Kind
 from dria_magpie.engines.payload import parse_body
 
 _LONGEST_LINE = 2**20
+MOST_BYTES = 64 * 2**20
 
 
 class Source(Protocol):
@@ -74,7 +75,11 @@ def _is_text(value: Any) -> bool:
 async def _events(source: Source) -> AsyncIterator[bytes]:
     """Yield what stands behind ``data:`` (llama.cpp also writes ``error:``)."""
     rest = b""
+    size = 0
     while piece := await source.readany():
+        size += len(piece)
+        if size > MOST_BYTES:
+            raise CallFailed(Failure(Kind.BODY, f"answered with more than {MOST_BYTES} bytes"))
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             name, _, data = line.partition(b":")

@@ -11,10 +11,9 @@ import aiohttp
 from dria_magpie.engines.failures import CallFailed, Failure, Kind, quote
 from dria_magpie.engines.payload import parse_body
 from dria_magpie.engines.refusals import read_refusal
-from dria_magpie.engines.sse import read_stream
+from dria_magpie.engines.sse import MOST_BYTES, read_stream
 
 _CONNECT_SECONDS = 10.0
-_MOST_BYTES = 64 * 2**20
 _LARGE = 2**20
 _JSON = {"Content-Type": "application/json"}
 
@@ -118,8 +117,8 @@ async def _read_all(content: aiohttp.StreamReader) -> bytes:
     while piece := await content.readany():
         pieces.append(piece)
         size += len(piece)
-        if size > _MOST_BYTES:
-            raise CallFailed(Failure(Kind.BODY, f"answered with more than {_MOST_BYTES} bytes"))
+        if size > MOST_BYTES:
+            raise CallFailed(Failure(Kind.BODY, f"answered with more than {MOST_BYTES} bytes"))
     return b"".join(pieces)
 
 
@@ -128,6 +127,8 @@ def _read_exception(error: Exception, timeout: float) -> Failure:
         return Failure(Kind.REFUSED, f"took no connection within {_CONNECT_SECONDS:g} s")
     if isinstance(error, TimeoutError):
         return Failure(Kind.TIMEOUT, f"did not answer within {timeout:g} s")
+    if isinstance(error, aiohttp.InvalidURL):
+        return Failure(Kind.INSECURE, f"is no URL that can be asked: {quote(str(error))}")
     if isinstance(error, aiohttp.ClientSSLError):
         return Failure(Kind.INSECURE, f"could not prove who it is: {quote(str(error))}")
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -195,7 +195,7 @@ def _prompt(name: str) -> str:
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InvalidInputError(
-            f'{name} takes a text that is not empty, such as "A curious scientist"; not {value!r}'
+            f'{name} takes a text, such as "A curious scientist", not {value!r:.80}'
         )
     try:
         value.encode()

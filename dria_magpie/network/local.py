@@ -74,10 +74,13 @@ class LocalNetwork:
         """
         if self._up:
             return
+        starts = [asyncio.ensure_future(_start(node)) for node in self._nodes]
         try:
-            outcomes = await asyncio.gather(*(_start(node) for node in self._nodes))
+            outcomes = await asyncio.gather(*starts)
         except BaseException:
-            await _close(self._nodes)
+            await asyncio.gather(*starts, return_exceptions=True)
+            begun = zip(self._nodes, starts, strict=True)
+            await _close([n for n, s in begun if not s.cancelled() and s.result() is None])
             raise
         pairs = list(zip(self._nodes, outcomes, strict=True))
         self._up = tuple(node for node, error in pairs if error is None)

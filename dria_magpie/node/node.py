@@ -47,7 +47,7 @@ class Node:
             raise InvalidInputError(f"slots takes a whole number from 1, not {slots!r}")
         self._slots = slots
         self._calls: set[asyncio.Future[Generation]] = set()
-        self._closed = False
+        self._running = self._closed = False
         self.address = address
 
     @property
@@ -67,18 +67,21 @@ class Node:
 
         Raises:
             EngineError: one of them cannot start; then none runs.
+            InvalidInputError: the node runs already, for another client.
         """
+        if self._running:
+            raise InvalidInputError("this node is in use by another client; give each its own")
         try:
             for engine in self._engines:
                 await engine.start()
         except BaseException:
             await self.aclose()
             raise
-        self._closed = False
+        self._running, self._closed = True, False
 
     async def aclose(self) -> None:
         """End the calls that are under way, and stop the engines; `start` starts them again."""
-        self._closed = True
+        self._running, self._closed = False, True
         loop = asyncio.get_running_loop()
         calls = [call for call in self._calls if call.get_loop() is loop]
         for call in calls:

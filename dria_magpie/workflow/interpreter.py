@@ -26,7 +26,7 @@ from dria_magpie.models import GenerationRequest, Sampling
 from dria_magpie.workflow.graph import Workflow
 from dria_magpie.workflow.memory import Value
 from dria_magpie.workflow.parts import END, Operator, WorkflowTask
-from dria_magpie.workflow.render import render, render_messages, render_return
+from dria_magpie.workflow.render import check_length, render, render_messages, render_return
 from dria_magpie.workflow.schema import response_format
 from dria_magpie.workflow.state import ExecutionState
 
@@ -100,7 +100,10 @@ def advance(workflow: Workflow, state: ExecutionState) -> Outcome:
         return Failed(LimitError(f"max_steps reached: {workflow.config.max_steps} steps"))
     step = state.current_step(workflow)
     if step is None or step.source == END:
-        return Finished(render_return(workflow.return_value, state.memory))
+        try:
+            return Finished(render_return(workflow.return_value, state.memory))
+        except StepError as error:
+            return Failed(error)
     task = workflow.task(step.source)
     if task is None:
         return Failed(StepError(f"the workflow has no task {step.source!r}"))
@@ -180,4 +183,5 @@ def _sample(task: WorkflowTask, values: dict[str, Value], state: ExecutionState)
         if not entries:
             raise StepError(f"sample finds no list {key[:80]!r} with entries")
         text += f": {render(draw.choice(entries))}"
+        check_length(len(text))
     return text

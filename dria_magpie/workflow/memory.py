@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dria_magpie.errors import StepError
 from dria_magpie.workflow.graph import Workflow
 from dria_magpie.workflow.parts import InputValue
 from dria_magpie.workflow.similarity import split_chunks
@@ -18,6 +19,8 @@ Entry = str | dict[str, Any]
 Entries = tuple[Entry, ...]
 Value = Entry | Entries | None
 OUTER_INPUT = "__input"
+# A stranger's graph can double a text at each step without a model.
+MOST_WRITTEN = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,13 @@ class Memory:
         cache: written entries.
         stacks: pushed entries, oldest first.
         files: chunks of inserted texts, oldest first.
+        written: characters that this process stored, which a run may not do without end.
     """
 
     cache: Mapping[str, Entry] = field(default_factory=dict)
     stacks: Mapping[str, Entries] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    written: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, workflow: Workflow) -> Memory:
@@ -45,16 +50,35 @@ class Memory:
         )
 
     def write(self, key: str, entry: Entry) -> Memory:
-        """Set a key of the cache."""
-        return replace(self, cache={**self.cache, key: entry})
+        """Set a key of the cache.
+
+        Raises:
+            StepError: the run has stored more than `MOST_WRITTEN` characters.
+        """
+        return replace(self, cache={**self.cache, key: entry}, written=self._count(entry))
 
     def push(self, key: str, entry: Entry) -> Memory:
-        """Append to a list, which begins with its first entry."""
-        return replace(self, stacks={**self.stacks, key: (*self.stacks.get(key, ()), entry)})
+        """Append to a list, which begins with its first entry.
+
+        Raises:
+            StepError: the run has stored more than `MOST_WRITTEN` characters.
+        """
+        stacks = {**self.stacks, key: (*self.stacks.get(key, ()), entry)}
+        return replace(self, stacks=stacks, written=self._count(entry))
 
     def insert(self, text: str) -> Memory:
-        """Add a text to the store of ``HaveSimilar``."""
-        return replace(self, files=self.files + split_chunks(text))
+        """Add a text to the store of ``HaveSimilar``.
+
+        Raises:
+            StepError: the run has stored more than `MOST_WRITTEN` characters.
+        """
+        return replace(self, files=self.files + split_chunks(text), written=self._count(text))
+
+    def _count(self, entry: Entry) -> int:
+        written = self.written + (len(entry) if isinstance(entry, str) else 0)
+        if written > MOST_WRITTEN:
+            raise StepError(f"the run has stored more than {MOST_WRITTEN:,} characters")
+        return written
 
     def pop(self, key: str) -> tuple[Entry | None, Memory]:
         """Take the newest entry off a list; the emptied list stays."""

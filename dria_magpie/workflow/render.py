@@ -12,7 +12,9 @@ from dria_magpie.models import Message, Role
 from dria_magpie.workflow.memory import Entry, Memory, Value
 from dria_magpie.workflow.parts import MessageTemplate, PostProcess, ReturnValue, WorkflowTask
 
-LONGEST_PROMPT = 16_000_000
+# More than any model reads; graphs of strangers must not take a node's memory.
+LONGEST = 16_000_000
+MOST_MESSAGES = 100_000
 # The characters that Unicode calls white space; str.strip() would take control characters too.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
@@ -46,8 +48,7 @@ def fill(template: str, texts: Mapping[str, str]) -> str:
     def text_of(match: re.Match[str]) -> str:
         return texts[match[1] if match[1] is not None else match[2]]
 
-    if sum(len(text_of(match)) for match in pattern.finditer(template)) > LONGEST_PROMPT:
-        raise StepError(f"a filled message exceeds {LONGEST_PROMPT:,} characters")
+    check_length(sum(len(text_of(match)) for match in pattern.finditer(template)))
     return pattern.sub(text_of, template)
 
 
@@ -63,17 +64,43 @@ def render_messages(task: WorkflowTask, values: Mapping[str, Value]) -> tuple[Me
     Raises:
         StepError: the prompt is larger than any model reads.
     """
-    texts = {name: render(value) for name, value in values.items()}
+    texts = _render_used(task, values)
     messages: list[Message] = []
+    length = 0
     for index, template in enumerate(task.messages):
         if template.role == "history":
-            messages += _spread(template, values, task.messages[index + 1 :])
+            added = _spread(template, values, task.messages[index + 1 :])
         else:
             role = _ROLES.get(template.role, "user")
-            messages.append(Message(role, fill(template.content, texts)))
-    if sum(len(message.content) for message in messages) > LONGEST_PROMPT:
-        raise StepError(f"the prompt of task {task.id!r} exceeds {LONGEST_PROMPT:,} characters")
+            added = [Message(role, fill(template.content, texts))]
+        messages += added
+        length += sum(len(message.content) for message in added)
+        check_length(length)
+        if len(messages) > MOST_MESSAGES:
+            raise StepError(f"the prompt of task {task.id!r} exceeds {MOST_MESSAGES:,} messages")
     return tuple(messages)
+
+
+def check_length(characters: int) -> None:
+    """Refuse a text that is larger than any model reads.
+
+    Raises:
+        StepError: it is.
+    """
+    if characters > LONGEST:
+        raise StepError(f"a text exceeds {LONGEST:,} characters")
+
+
+def _render_used(task: WorkflowTask, values: Mapping[str, Value]) -> dict[str, str]:
+    contents = [message.content for message in task.messages if message.role != "history"]
+    texts: dict[str, str] = {}
+    length = 0
+    for name, value in values.items():
+        if any(f"{{{name}}}" in content for content in contents):
+            texts[name] = render(value)
+            length += len(texts[name])
+            check_length(length)
+    return texts
 
 
 def _spread(
@@ -89,16 +116,20 @@ def _spread(
 
 
 def render_return(returned: ReturnValue, memory: Memory) -> str:
-    """Give the text that a run returns."""
+    """Give the text that a run returns.
+
+    Raises:
+        StepError: it is too large.
+    """
     if isinstance(returned.input, tuple):
-        entries: list[Value] = []
+        rendered: list[str] = []
         for part in returned.input:
             value, memory = memory.access(part)
-            entries.append(value)
-        rendered = tuple(render(value) for value in entries)
+            rendered.append(render(value))
+            check_length(sum(map(len, rendered)))
         if returned.to_json:
             return _json_array(rendered)
-        return post_process(render(rendered), returned.post_process)
+        return post_process(render(tuple(rendered)), returned.post_process)
     value, _ = memory.access(returned.input)
     if returned.to_json and isinstance(value, tuple):
         return _json_array([render(entry) for entry in value])
@@ -120,7 +151,10 @@ def _process(text: str, step: PostProcess) -> str:
     lhs, rhs = step.lhs, step.rhs
     match step.process_type:
         case "replace":
-            return text if lhs is None or rhs is None else text.replace(lhs, rhs)
+            if lhs is None or rhs is None:
+                return text
+            check_length(len(text) + text.count(lhs) * len(rhs))
+            return text.replace(lhs, rhs)
         case "append":
             return text + (rhs or "")
         case "prepend":

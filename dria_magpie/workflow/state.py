@@ -12,7 +12,7 @@ from dria_magpie.models import Turn
 from dria_magpie.workflow.conditions import is_met
 from dria_magpie.workflow.graph import Workflow
 from dria_magpie.workflow.memory import Entry, Memory
-from dria_magpie.workflow.parts import RESULT, Step
+from dria_magpie.workflow.parts import RESULT, Output, Step
 from dria_magpie.workflow.plain import check_json
 
 
@@ -74,15 +74,11 @@ class ExecutionState:
         step = self.current_step(workflow)
         task = workflow.task(step.source) if step else None
         memory = self.memory
-        for output in task.outputs if task else ():
-            entry = text if output.value == RESULT else output.value
-            match output.type:
-                case "write":
-                    memory = memory.write(output.key, entry)
-                case "push":
-                    memory = memory.push(output.key, entry)
-                case "insert":
-                    memory = memory.insert(entry)
+        try:
+            for output in task.outputs if task else ():
+                memory = _store(memory, output, text)
+        except StepError as error:
+            return self.with_failure(workflow, error)
         return self.evolve(memory=memory).step_on(workflow)
 
     def step_on(self, workflow: Workflow) -> ExecutionState:
@@ -142,6 +138,17 @@ class ExecutionState:
             )
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise StateError(f"not an execution state: {error!r}") from error
+
+
+def _store(memory: Memory, output: Output, text: str) -> Memory:
+    entry = text if output.value == RESULT else output.value
+    match output.type:
+        case "write":
+            return memory.write(output.key, entry)
+        case "push":
+            return memory.push(output.key, entry)
+        case "insert":
+            return memory.insert(entry)
 
 
 _MOST = 2**53

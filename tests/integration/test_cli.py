@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dria_magpie import cli
-from tests.integration.endpoint import MisbehavingEndpoint, answer, raw, status
+from dria_magpie.engines.weights import find_weights
+from tests.integration.endpoint import MisbehavingEndpoint, answer, completion, raw, status
 
 PERSONAS = ("--instructor", "A chemist", "--responder", "A [bold]cook[/bold]")
 Output = Any
@@ -196,5 +200,66 @@ async def test_an_interrupt_outside_of_a_dialogue_exits_with_130(
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "app", interrupted)
+    monkeypatch.setattr("dria_magpie.cli.app.app", interrupted)
     assert await run(monkeypatch) == 130
+
+
+async def test_the_key_may_be_named_for_the_endpoint_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("OTHER", "special")
+    async with MisbehavingEndpoint() as endpoint:
+        monkeypatch.setenv("DRIA_ENDPOINT", endpoint.url)
+        assert await run(monkeypatch, "dialogue", *PERSONAS, "--api-key-env", "OTHER") == 0
+    assert endpoint.calls[0].headers["Authorization"] == "Bearer special"
+
+
+async def test_the_path_of_a_file_is_a_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output, tmp_path: Path
+) -> None:
+    weights = find_weights("smollm2:135m-instruct-q4_1").path
+    path = tmp_path / "mine.gguf"
+    path.symlink_to(weights)
+    assert await run(monkeypatch, "dialogue", *PERSONAS, "--model", str(path), "--seed", "1") == 0
+    assert json.loads(capsys.readouterr().out)["model"] == "mine"
+
+
+async def test_what_strangers_write_does_not_drive_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    body = {"model": "m\x1b]0;evil\x07\ud800", **completion("Why?\u202e")}
+    body["model"] = "m\x1b]0;evil\x07\ud800"
+    script = [raw(json.dumps(body)), status(400, "no \x1b[2J\x07 \ud800")]
+    async with MisbehavingEndpoint(script) as endpoint:
+        assert await run(monkeypatch, "dialogue", *PERSONAS, "--endpoint", endpoint.url) == 1
+    out, err = capsys.readouterr()
+    assert "\x1b[2J" not in err
+    assert "\x1b]0" not in out + err
+    assert "\x07" not in out + err
+    assert "\u202e" not in out
+
+
+class FullDisk(io.StringIO):
+    """A stream that takes nothing, as /dev/full."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_dialogue_that_cannot_be_written_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    full = FullDisk()
+    monkeypatch.setattr(FullDisk, "encoding", "utf-8")
+    monkeypatch.setattr(sys, "stdout", full)
+    async with MisbehavingEndpoint() as endpoint:
+        assert await run(monkeypatch, "dialogue", *PERSONAS, "--endpoint", endpoint.url) == 1
+    err = capsys.readouterr().err
+    assert '"responder": "Hello."' in err
+    assert "error: [Errno 28] No space left" in err
+
+
+async def test_an_empty_url_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    assert await run(monkeypatch, "dialogue", *PERSONAS, "--endpoint", "") == 2
+    assert "URL" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -13,13 +14,16 @@ import pytest
 from dria_magpie import (
     ContextLengthError,
     Dria,
+    DriaMagpieError,
     EndpointError,
+    EngineError,
     GenerationRequest,
     InvalidInputError,
     LocalNetwork,
     MagPie,
     Node,
     NoNodeError,
+    ParseError,
     Task,
     TaskTimeoutError,
     TurnDone,
@@ -263,7 +267,7 @@ async def test_on_turn_is_told_of_each_turn_and_its_errors_are_the_callers() -> 
         await dria.execute(dialogue(turns=2), on_turn=seen.append)
         assert [event.turn.task_id for event in seen] == ["instructor", "responder"] * 2
         assert {event.task_id for event in seen} == {"A"}
-        for broken in (LookupError, TimeoutError):
+        for broken in (LookupError, TimeoutError, ParseError):
 
             def fail(_: TurnDone, broken: type[Exception] = broken) -> None:
                 raise broken("mine")
@@ -375,3 +379,115 @@ def test_the_environment_decides_where_no_argument_does(monkeypatch: pytest.Monk
     with pytest.raises(UnsupportedError, match="somewhere"):
         Dria()
     assert Dria(nodes=[Node(ScriptedEngine(echo))])
+
+
+async def test_an_async_on_turn_is_refused() -> None:
+    async def tell(_: TurnDone) -> None:
+        raise AssertionError
+
+    async with Dria(nodes=[Node(ScriptedEngine(echo))]) as dria:
+        for tasks in (dialogue(), [dialogue()]):
+            with pytest.raises(InvalidInputError, match="plain function"):
+                await dria.execute(tasks, on_turn=tell)  # type: ignore[call-overload]
+
+
+async def test_each_failed_result_of_a_list_has_an_error_with_its_own_turns() -> None:
+    shared = EndpointError("down", 503)
+
+    def answer(request: GenerationRequest) -> Any:
+        return shared if len(request.messages) > 2 else "said"
+
+    async with Dria(nodes=[Node(ScriptedEngine(answer))]) as dria:
+        results = await dria.execute([dialogue(turns=2, name=name) for name in ("x", "y")])
+    for result in results:
+        assert isinstance(result.error, EndpointError)
+        assert result.error.result is result
+        assert (str(result.error), result.error.status) == ("down", 503)
+        assert len(result.error.turns) == 2
+
+
+async def test_time_that_runs_out_ends_an_endless_stream() -> None:
+    async with Dria(nodes=[Node(ScriptedEngine(echo))]) as dria:
+        tasks = (dialogue(name=f"p{i}") for i in itertools.count())
+        results = [result async for result in dria.stream(tasks, timeout=0.2)]
+    assert results[0].error is None
+
+
+@pytest.mark.parametrize("where", ["engine", "iterator"])
+async def test_something_that_cancels_itself_does_not_hang_a_stream(where: str) -> None:
+    async def broken() -> AsyncIterator[Task]:
+        yield dialogue()
+        raise asyncio.CancelledError
+
+    def answer(request: GenerationRequest) -> Any:
+        return asyncio.CancelledError() if where == "engine" else "said"
+
+    tasks = [dialogue()] if where == "engine" else broken()
+    async with Dria(nodes=[Node(ScriptedEngine(answer))]) as dria, asyncio.timeout(5):
+        if where == "engine":
+            [result] = [result async for result in dria.stream(tasks)]
+            assert "broke the call off" in str(result.error)
+        else:
+            with pytest.raises(DriaMagpieError, match="cancelled itself"):
+                _ = [result async for result in dria.stream(tasks)]
+
+
+async def test_closing_a_client_ends_its_runs() -> None:
+    gate = Gate()
+    async with Dria(nodes=[Node(ScriptedEngine(gate), slots=1)]) as dria:
+        runs = [asyncio.create_task(dria.execute([dialogue()])) for _ in range(3)]
+        await gate.waiting.acquire()
+    results = [result for run in runs for result in await run]
+    assert all(isinstance(result.error, EngineError) for result in results)
+    assert gate.inside == 0
+
+
+def test_a_client_serves_one_running_loop_at_a_time() -> None:
+    dria = Dria(nodes=[Node(ScriptedEngine(echo))])
+
+    async def main() -> None:
+        await dria.execute(dialogue())
+        with pytest.raises(InvalidInputError, match="another event loop"):
+            await asyncio.to_thread(asyncio.run, dria.execute(dialogue()))
+        await dria.execute(dialogue())
+
+    asyncio.run(main())
+
+
+async def test_a_failing_assertion_in_an_engine_does_not_hang_a_stream() -> None:
+    def answer(request: GenerationRequest) -> str:
+        pytest.fail("this was not to be asked")
+
+    async with Dria(nodes=[Node(ScriptedEngine(answer))]) as dria, asyncio.timeout(5):
+        with pytest.raises(pytest.fail.Exception, match="not to be asked"):
+            await dria.execute([dialogue()])
+
+
+async def test_time_that_runs_out_ends_a_stream_whose_iterator_waits() -> None:
+    async def tasks() -> AsyncIterator[Task]:
+        yield dialogue()
+        await asyncio.Event().wait()
+
+    async with Dria(nodes=[Node(ScriptedEngine(echo))]) as dria, asyncio.timeout(5):
+        results = [result async for result in dria.stream(tasks(), timeout=0.1)]
+    assert [result.error for result in results] == [None]
+
+
+async def test_a_node_serves_one_client_at_a_time() -> None:
+    node = Node(ScriptedEngine(echo))
+    async with Dria(nodes=[node]) as first:
+        await first.execute(dialogue())
+        async with Dria(nodes=[node]) as second:
+            with pytest.raises(InvalidInputError, match="another client"):
+                await second.execute(dialogue())
+        await first.execute(dialogue())
+    async with Dria(nodes=[node]) as third:
+        await third.execute(dialogue())
+
+
+async def test_something_that_is_no_iterable_is_refused() -> None:
+    async with Dria(nodes=[Node(ScriptedEngine(echo))]) as dria:
+        with pytest.raises(InvalidInputError, match="iterable"):
+            _ = [result async for result in dria.stream(5)]  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="timeout"):
+            await dria.execute(dialogue(), timeout=10**400)

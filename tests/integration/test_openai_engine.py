@@ -291,7 +291,7 @@ async def test_a_redirect_is_not_followed_but_told():
 
 
 async def test_a_body_without_end_is_not_read_to_its_end(monkeypatch):
-    monkeypatch.setattr("dria_magpie.engines.wire._MOST_BYTES", 1000)
+    monkeypatch.setattr("dria_magpie.engines.wire.MOST_BYTES", 1000)
     error, _ = await ask(raw("x" * 5000), retry=RetryPolicy(attempts=1))
     assert "more than 1000 bytes" in str(error)
 

@@ -382,3 +382,56 @@ def test_a_long_loop_without_a_model_takes_one_move_at_a_time():
 
 def test_the_return_value_is_read_once_the_run_is_done():
     assert first(graph(memory={"x": "X"})) == Finished("X")
+
+
+BIG = "a" * 1000
+
+
+def returning(**more):
+    values = graph(
+        task("a", operator="end"), returned={"input": {"type": "read", "key": "x"}} | more
+    )
+    return Workflow.parse(values | {"external_memory": {"x": "a", "l": [BIG * 10_000]}})
+
+
+@pytest.mark.parametrize(
+    "workflow",
+    [
+        returning(post_process=[{"process_type": "replace", "lhs": "a", "rhs": BIG}] * 4),
+        returning(post_process=[{"process_type": "replace", "lhs": "", "rhs": BIG}] * 4),
+        returning(input=[{"type": "get_all", "key": "l"}] * 300),
+    ],
+    ids=["replace", "replace nothing", "many inputs"],
+)
+def test_a_returned_text_that_would_take_all_memory_fails_the_run(workflow):
+    outcome = advance(workflow, ExecutionState.start(workflow))
+    while isinstance(outcome, Moved):
+        outcome = advance(workflow, outcome.state)
+    assert isinstance(outcome, Failed)
+    assert "exceeds" in str(outcome.error)
+
+
+def test_inputs_that_no_message_uses_are_not_rendered():
+    inputs = [{"name": f"i{n}", "value": {"type": "get_all", "key": "l"}} for n in range(300)]
+    values = graph(task("a", "{i0}", inputs=inputs))
+    workflow = Workflow.parse(values | {"external_memory": {"l": ["b" * 10_000_000]}})
+    outcome = advance(workflow, ExecutionState.start(workflow))
+    assert isinstance(outcome, NextCall)
+    assert len(outcome.request.messages[0].content) == 10_000_002
+
+
+def test_a_run_stores_only_so_much(monkeypatch):
+    monkeypatch.setattr("dria_magpie.workflow.memory.MOST_WRITTEN", 100)
+    outputs = [{"type": "push", "key": "l", "value": "x" * 30}]
+    values = graph(
+        task("a", "?", outputs=outputs),
+        steps=[{"source": "a", "target": "a"}],
+        returned={"input": {"type": "size", "key": "l"}},
+    )
+    workflow = Workflow.parse(values)
+    state = ExecutionState.start(workflow)
+    for _ in range(4):
+        outcome = advance(workflow, state)
+        assert isinstance(outcome, NextCall)
+        state = outcome.state.with_output(workflow, "said")
+    assert "has stored more than 100 characters" in str(state.error)

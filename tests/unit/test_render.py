@@ -6,7 +6,7 @@ from dria_magpie.errors import StepError
 from dria_magpie.workflow import Memory, Workflow
 from dria_magpie.workflow.parts import PostProcess, ReturnValue
 from dria_magpie.workflow.render import (
-    LONGEST_PROMPT,
+    LONGEST,
     fill,
     post_process,
     render,
@@ -70,8 +70,8 @@ def test_a_text_that_grows_past_reason_is_refused_before_it_is_made():
 
 def test_a_prompt_that_is_too_long_is_refused():
     one = Workflow.parse(graph(task("a", messages=[{"role": "user", "content": "{x}"}] * 3)))
-    with pytest.raises(StepError, match="prompt of task 'a' exceeds"):
-        render_messages(one.tasks[0], {"x": "x" * (LONGEST_PROMPT // 2)})
+    with pytest.raises(StepError, match="a text exceeds"):
+        render_messages(one.tasks[0], {"x": "x" * (LONGEST // 2)})
 
 
 def test_unknown_roles_become_the_user():

@@ -1,0 +1,19 @@
+"""The verbs, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from dria_magpie.cli.dialogue import dialogue
+from dria_magpie.cli.models import app as models
+
+app = typer.Typer(
+    name="dria-magpie",
+    help="Synthetic dialogues between personas, on any model, anywhere it runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command(name="dialogue")(dialogue)
+app.add_typer(models, name="models")
