@@ -17,7 +17,7 @@ from benchmarks.personas import DIALOGUES, SAMPLING, dialogue, seed
 from benchmarks.table import Figure, say
 from dria_magpie import Dria, LlamaEngine, Message, Node
 from dria_magpie.engines.child import Child
-from dria_magpie.engines.gguf import trained_context
+from dria_magpie.engines.weights.gguf import trained_context
 from dria_magpie.testing import ScriptedEngine
 
 TURNS = 3

@@ -56,7 +56,7 @@ def _find_embedded(model: str | None) -> Engine | None:
     if model is None:
         return None
     from dria_magpie.engines import LlamaEngine
-    from dria_magpie.engines.model_names import parse_name
+    from dria_magpie.engines.weights.names import parse_name
 
     try:
         parse_name(model)

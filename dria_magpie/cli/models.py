@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dria_magpie.engines.weights import Weights
+    from dria_magpie.engines.weights.files import Weights
 
 app = typer.Typer(help="What can be served on this machine, and fetching more of it.")
 
@@ -21,7 +21,7 @@ def list_models(context: typer.Context, as_json: _AsJson = False) -> None:
     """List the models whose weights are here, or known."""
     if context.invoked_subcommand:
         return
-    from dria_magpie.engines.weights import list_weights
+    from dria_magpie.engines.weights.files import list_weights
 
     found = list_weights()
     if as_json:
@@ -38,7 +38,7 @@ def pull(
     name: Annotated[str, typer.Argument(help="A known model, or hf:ORG/REPO/FILE.gguf.")],
 ) -> None:
     """Fetch a model's weights, or check those that are here."""
-    from dria_magpie.engines.fetch import fetch
+    from dria_magpie.engines.weights.fetch import fetch
 
     _print(str(fetch(name).path))
 

@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dria_magpie.engines.chat.retry import RetryPolicy
     from dria_magpie.engines.llama import LlamaEngine
     from dria_magpie.engines.openai import OpenAIEngine
-    from dria_magpie.engines.retry import RetryPolicy
 
 __all__ = ["LlamaEngine", "OpenAIEngine", "RetryPolicy"]
 
@@ -16,7 +16,7 @@ __all__ = ["LlamaEngine", "OpenAIEngine", "RetryPolicy"]
 _HOMES = {
     "LlamaEngine": "dria_magpie.engines.llama",
     "OpenAIEngine": "dria_magpie.engines.openai",
-    "RetryPolicy": "dria_magpie.engines.retry",
+    "RetryPolicy": "dria_magpie.engines.chat.retry",
 }
 
 

@@ -34,7 +34,7 @@ class Child:
 
     Example::
 
-        child = Child("dria_magpie.engines.fetch", {"name": "smollm2:135m-instruct-q4_1"})
+        child = Child("dria_magpie.engines.weights.fetch", {"name": "smollm2:135m-instruct-q4_1"})
         try:
             print(await child.answer())
         finally:

@@ -7,12 +7,12 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from dria_magpie.engines.chat.failures import LostConnectionError
 from dria_magpie.engines.child import Child
-from dria_magpie.engines.failures import LostConnectionError
-from dria_magpie.engines.gguf import trained_context
 from dria_magpie.engines.llama_process import MISSING, LlamaProcess, launch
-from dria_magpie.engines.model_names import parse_name
-from dria_magpie.engines.weights import Weights, find_weights
+from dria_magpie.engines.weights.files import Weights, find_weights
+from dria_magpie.engines.weights.gguf import trained_context
+from dria_magpie.engines.weights.names import parse_name
 from dria_magpie.errors import (
     EndpointError,
     InvalidInputError,
@@ -154,7 +154,7 @@ async def _obtain(name: str) -> Weights:
         raise UnsupportedError(MISSING)
     size = f"{found.size // 10**6} MB, " if found.size else ""
     sys.stderr.write(f"fetching {name} ({size}once) ...\n")
-    child = Child("dria_magpie.engines.fetch", {"name": name})
+    child = Child("dria_magpie.engines.weights.fetch", {"name": name})
     try:
         answer = await child.answer()
     finally:

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from dria_magpie.engines.chat import ChatClient
+from dria_magpie.engines.chat.client import ChatClient
+from dria_magpie.engines.chat.failures import Failure, Kind
+from dria_magpie.engines.chat.retry import RetryDecision, RetryPolicy
 from dria_magpie.engines.child import Child
-from dria_magpie.engines.failures import Failure, Kind
-from dria_magpie.engines.retry import RetryDecision, RetryPolicy
-from dria_magpie.engines.weights import Weights
+from dria_magpie.engines.weights.files import Weights
 from dria_magpie.errors import ModelFileError, UnsupportedError
 from dria_magpie.models import Generation, GenerationRequest
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from dria_magpie.engines.chat import ChatClient
-from dria_magpie.engines.retry import DEFAULT_RETRY, RetryPolicy
+from dria_magpie.engines.chat.client import ChatClient
+from dria_magpie.engines.chat.retry import DEFAULT_RETRY, RetryPolicy
 from dria_magpie.errors import InvalidInputError
 from dria_magpie.models import ANY_MODEL, Generation, GenerationRequest
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dria_magpie import cli
-from dria_magpie.engines.weights import find_weights
+from dria_magpie.engines.weights.files import find_weights
 from tests.integration.endpoint import MisbehavingEndpoint, answer, completion, raw, status
 
 PERSONAS = ("--instructor", "A chemist", "--responder", "A [bold]cook[/bold]")

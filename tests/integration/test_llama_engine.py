@@ -20,8 +20,8 @@ import pytest
 
 from dria_magpie.engines import LlamaEngine, llama_server
 from dria_magpie.engines.llama_process import LlamaProcess
-from dria_magpie.engines.model_names import SMOLLM2
-from dria_magpie.engines.weights import find_weights
+from dria_magpie.engines.weights.files import find_weights
+from dria_magpie.engines.weights.names import SMOLLM2
 from dria_magpie.errors import (
     ContextLengthError,
     EndpointError,

@@ -10,10 +10,10 @@ import jinja2
 import pytest
 
 from dria_magpie.engines import OpenAIEngine
-from dria_magpie.engines.chat import ChatClient
-from dria_magpie.engines.failures import LostConnectionError
+from dria_magpie.engines.chat.client import ChatClient
+from dria_magpie.engines.chat.failures import LostConnectionError
+from dria_magpie.engines.chat.retry import RetryPolicy
 from dria_magpie.engines.openai import normalise_url
-from dria_magpie.engines.retry import RetryPolicy
 from dria_magpie.errors import (
     ContextLengthError,
     EmptyCompletionError,
@@ -291,7 +291,7 @@ async def test_a_redirect_is_not_followed_but_told():
 
 
 async def test_a_body_without_end_is_not_read_to_its_end(monkeypatch):
-    monkeypatch.setattr("dria_magpie.engines.wire.MOST_BYTES", 1000)
+    monkeypatch.setattr("dria_magpie.engines.chat.wire.MOST_BYTES", 1000)
     error, _ = await ask(raw("x" * 5000), retry=RetryPolicy(attempts=1))
     assert "more than 1000 bytes" in str(error)
 

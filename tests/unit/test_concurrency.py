@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from dria_magpie.engines.concurrency import AdaptiveLimiter, Signal
+from dria_magpie.engines.chat.concurrency import AdaptiveLimiter, Signal
 
 
 async def settle() -> None:

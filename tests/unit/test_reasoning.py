@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dria_magpie.engines.reasoning import split_reasoning
+from dria_magpie.engines.chat.reasoning import split_reasoning
 
 
 @pytest.mark.parametrize(

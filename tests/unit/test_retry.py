@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from dria_magpie.engines.failures import (
+from dria_magpie.engines.chat.failures import (
     CallFailed,
     Failure,
     Kind,
@@ -14,8 +14,8 @@ from dria_magpie.engines.failures import (
     final_error,
     quote,
 )
-from dria_magpie.engines.refusals import read_embedded_error, read_refusal, read_retry_after
-from dria_magpie.engines.retry import RetryPolicy, call_with_retries
+from dria_magpie.engines.chat.refusals import read_embedded_error, read_refusal, read_retry_after
+from dria_magpie.engines.chat.retry import RetryPolicy, call_with_retries
 from dria_magpie.errors import ContextLengthError, EmptyCompletionError, EndpointError
 
 CALM = RetryPolicy(jitter=0.0)

@@ -4,9 +4,9 @@ import jinja2
 import jinja2.sandbox
 import pytest
 
-from dria_magpie.engines.failures import Kind
-from dria_magpie.engines.refusals import read_refusal
-from dria_magpie.engines.system_role import alternates, fold, refuses_roles
+from dria_magpie.engines.chat.failures import Kind
+from dria_magpie.engines.chat.refusals import read_refusal
+from dria_magpie.engines.chat.system_role import alternates, fold, refuses_roles
 from dria_magpie.models import Message
 from tests.integration.templates import TEMPLATES, render
 

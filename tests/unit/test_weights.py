@@ -10,11 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from dria_magpie.cli.models import app
-from dria_magpie.engines import fetch as fetching
-from dria_magpie.engines import gguf, hub, weights, wheel
-from dria_magpie.engines.fetch import fetch
-from dria_magpie.engines.model_names import SMOLLM2, HubFile, KnownModel, parse_name
-from dria_magpie.engines.weights import find_weights, list_weights, receipt_path
+from dria_magpie.engines.weights import fetch as fetching
+from dria_magpie.engines.weights import files as weights
+from dria_magpie.engines.weights import gguf, hub, wheel
+from dria_magpie.engines.weights.fetch import fetch
+from dria_magpie.engines.weights.files import find_weights, list_weights, receipt_path
+from dria_magpie.engines.weights.names import SMOLLM2, HubFile, KnownModel, parse_name
 from dria_magpie.errors import ModelFileError
 
 TINY = b"GGUF tiny"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-from dria_magpie.engines.failures import CallFailed, Failure, Kind
-from dria_magpie.engines.payload import parse_body
+from dria_magpie.engines.chat.failures import CallFailed, Failure, Kind
+from dria_magpie.engines.chat.payload import parse_body
 
 _LONGEST_LINE = 2**20
 MOST_BYTES = 64 * 2**20

@@ -11,8 +11,8 @@ from typing import Literal
 
 import platformdirs
 
-from dria_magpie.engines.gguf import has_magic
-from dria_magpie.engines.model_names import KNOWN, HubFile, KnownModel, parse_name
+from dria_magpie.engines.weights.gguf import has_magic
+from dria_magpie.engines.weights.names import KNOWN, HubFile, KnownModel, parse_name
 
 State = Literal["installed", "in the cache", "not fetched", "damaged"]
 

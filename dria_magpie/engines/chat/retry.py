@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState
 
-from dria_magpie.engines.failures import CallFailed, Failure, Kind
+from dria_magpie.engines.chat.failures import CallFailed, Failure, Kind
 
 _log = logging.getLogger("dria_magpie.engines")
 _Answer = TypeVar("_Answer")
@@ -43,7 +43,7 @@ class RetryPolicy:
     """How often and how fast a failed call is made again.
 
     The wait doubles with each failure; a ``Retry-After`` that is longer is honoured. With the
-    defaults an endpoint that fails without end is given up within 18 seconds.
+    defaults a request waits at most 18 seconds in all, unless the endpoint asks for more.
 
     Attributes:
         attempts: the most calls for one request.

@@ -10,7 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from dria_magpie.engines.model_names import KnownModel
+from dria_magpie.engines.weights.names import KnownModel
 from dria_magpie.errors import ModelFileError
 
 _STDERR = 2

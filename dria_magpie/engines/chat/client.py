@@ -30,17 +30,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from dria_magpie.engines.concurrency import AdaptiveLimiter, Signal
-from dria_magpie.engines.failures import CallFailed, Failure, Kind, final_error
-from dria_magpie.engines.payload import decode_answer, decode_models, encode_request
-from dria_magpie.engines.retry import (
+from dria_magpie.engines.chat.concurrency import AdaptiveLimiter, Signal
+from dria_magpie.engines.chat.failures import CallFailed, Failure, Kind, final_error
+from dria_magpie.engines.chat.payload import decode_answer, decode_models, encode_request
+from dria_magpie.engines.chat.retry import (
     DEFAULT_RETRY,
     RetryDecision,
     RetryPolicy,
     call_with_retries,
 )
-from dria_magpie.engines.system_role import alternates, fold
-from dria_magpie.engines.wire import Connection
+from dria_magpie.engines.chat.system_role import alternates, fold
+from dria_magpie.engines.chat.wire import Connection
 from dria_magpie.errors import UnsupportedError
 from dria_magpie.models import Generation, GenerationRequest, Message
 

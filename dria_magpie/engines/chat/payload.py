@@ -8,9 +8,9 @@ from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
 
-from dria_magpie.engines.failures import CallFailed, Failure, Kind, quote
-from dria_magpie.engines.reasoning import split_reasoning
-from dria_magpie.engines.refusals import read_embedded_error
+from dria_magpie.engines.chat.failures import CallFailed, Failure, Kind, quote
+from dria_magpie.engines.chat.reasoning import split_reasoning
+from dria_magpie.engines.chat.refusals import read_embedded_error
 from dria_magpie.models import Generation, GenerationRequest, Message, Sampling
 
 # A retry after an empty answer must not draw it again, nor the answer of the run's next call,

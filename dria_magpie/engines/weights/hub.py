@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from dria_magpie.engines.model_names import HubFile
+from dria_magpie.engines.weights.names import HubFile
 from dria_magpie.errors import ModelFileError
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import aiohttp
 
-from dria_magpie.engines.failures import CallFailed, Failure, Kind, quote
-from dria_magpie.engines.payload import parse_body
-from dria_magpie.engines.refusals import read_refusal
-from dria_magpie.engines.sse import MOST_BYTES, read_stream
+from dria_magpie.engines.chat.failures import CallFailed, Failure, Kind, quote
+from dria_magpie.engines.chat.payload import parse_body
+from dria_magpie.engines.chat.refusals import read_refusal
+from dria_magpie.engines.chat.sse import MOST_BYTES, read_stream
 
 _CONNECT_SECONDS = 10.0
 _LARGE = 2**20

@@ -16,16 +16,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dria_magpie.engines import hub, wheel
 from dria_magpie.engines.child import answer, read_order, when_parent_ends
-from dria_magpie.engines.model_names import HubFile, KnownModel, parse_name
-from dria_magpie.engines.weights import (
+from dria_magpie.engines.weights import hub, wheel
+from dria_magpie.engines.weights.files import (
     Weights,
     cache_directory,
     cached_path,
     find_weights,
     receipt_path,
 )
+from dria_magpie.engines.weights.names import HubFile, KnownModel, parse_name
 from dria_magpie.errors import ModelFileError
 
 

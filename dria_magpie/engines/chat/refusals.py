@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dria_magpie.engines.failures import Failure, Kind, quote
-from dria_magpie.engines.system_role import refuses_roles
+from dria_magpie.engines.chat.failures import Failure, Kind, quote
+from dria_magpie.engines.chat.system_role import refuses_roles
 
 _LONGEST_RETRY_AFTER = 60.0
 
