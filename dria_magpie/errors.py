@@ -6,7 +6,7 @@
     ├── InvalidInputError        an argument that cannot work (also a ValueError)
     ├── WorkflowError            the graph, or a run of it
     │   ├── GraphError           the workflow is not one: a field is missing, wrong or unknown
-    │   ├── StateError           an execution state that is damaged, or of another workflow
+    │   ├── StateError           an execution state that is damaged, or does not fit its workflow
     │   ├── StepError            a task of the graph failed: an input, a comparison, an operator
     │   └── LimitError           max_steps or max_time of the graph was reached
     ├── EngineError              text generation failed
@@ -69,7 +69,7 @@ class GraphError(WorkflowError):
 
 
 class StateError(WorkflowError):
-    """An execution state that was damaged, or that belongs to another workflow."""
+    """An execution state that was damaged, or that points past its workflow's steps."""
 
 
 class StepError(WorkflowError):

@@ -12,8 +12,6 @@ from dria_magpie.cli.text import printable
 if TYPE_CHECKING:
     from dria_magpie.models import Turn
 
-SPEAKERS = ("instructor", "responder")
-
 
 class Transcript:
     """Collects the turns of a dialogue and prints them as one JSON object at the end."""
@@ -27,9 +25,11 @@ class Transcript:
 
     def close(self, error: str | None = None) -> None:
         """Print what came, and why it ended early if it did."""
+        from dria_magpie.factory.results import SPEAKERS
+        from dria_magpie.models.turn import join_models
+
         dialogue = [{SPEAKERS[i % 2]: turn.text} for i, turn in enumerate(self._turns)]
-        model = ", ".join(dict.fromkeys(turn.model for turn in self._turns))
-        data: dict[str, Any] = {"dialogue": dialogue, "model": model}
+        data: dict[str, Any] = {"dialogue": dialogue, "model": join_models(self._turns)}
         if error:
             data["error"] = error
         unicode = sys.stdout.encoding.lower().startswith("utf")
@@ -89,10 +89,11 @@ class LiveTranscript(Transcript):
 
     def close(self, error: str | None = None) -> None:
         """Say how it ended."""
+        from dria_magpie.models.turn import join_models
+
         self._waiting.stop()
-        models = ", ".join(dict.fromkeys(turn.model for turn in self._turns))
-        if models:
+        if self._turns:
             tokens = sum(turn.completion_tokens for turn in self._turns)
-            said = f"{len(self._turns)} messages, {tokens} tokens, {printable(models)}"
-            print(said, file=sys.stderr)
+            models = printable(join_models(self._turns))
+            print(f"{len(self._turns)} messages, {tokens} tokens, {models}", file=sys.stderr)
         self._finish(error)

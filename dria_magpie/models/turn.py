@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -73,6 +73,11 @@ class Turn:
             return cls(**{**values, "sampling": Sampling.from_dict(values.get("sampling", {}))})
         except (InvalidInputError, TypeError) as error:
             raise StateError(f"not a turn: {error}") from error
+
+
+def join_models(turns: Iterable[Turn]) -> str:
+    """Give the names of the models that ran, in the order of their first turns."""
+    return ", ".join(dict.fromkeys(turn.model for turn in turns))
 
 
 _WHOLE = ("prompt_tokens", "cached_tokens", "completion_tokens", "attempts")

@@ -7,6 +7,7 @@ from typing import Any
 
 from dria_magpie.errors import DriaMagpieError
 from dria_magpie.models import Task, TaskResult
+from dria_magpie.models.turn import join_models
 from dria_magpie.workflow import ExecutionState
 
 
@@ -31,7 +32,7 @@ def make_result(
     return TaskResult(
         id=task.key,
         result=text,
-        model=", ".join(dict.fromkeys(turn.model for turn in turns)),
+        model=join_models(turns),
         error=error,
         turns=turns,
         node=node,

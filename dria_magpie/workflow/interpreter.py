@@ -90,7 +90,7 @@ def advance(workflow: Workflow, state: ExecutionState) -> Outcome:
     """Say what comes next in a run.
 
     Raises:
-        StateError: the state belongs to another workflow.
+        StateError: the state points past the workflow's steps.
     """
     if state.error:
         return Failed(state.error)

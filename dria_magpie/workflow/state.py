@@ -53,7 +53,7 @@ class ExecutionState:
         """Give the step that comes next.
 
         Raises:
-            StateError: the state belongs to another workflow.
+            StateError: the state points past the workflow's steps.
         """
         if self.step is None:
             return None
