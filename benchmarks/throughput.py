@@ -18,6 +18,7 @@ from benchmarks.table import Figure, say
 from dria_magpie import Dria, LlamaEngine, Message, Node
 from dria_magpie.engines.child import Child
 from dria_magpie.engines.weights.gguf import trained_context
+from dria_magpie.engines.weights.names import SMOLLM2
 from dria_magpie.testing import ScriptedEngine
 
 TURNS = 3
@@ -112,7 +113,7 @@ async def _converse(session: aiohttp.ClientSession, dialogue: _Heads) -> int:
             {"role": "assistant" if (step - place) % 2 == 0 else "user", "content": text}
             for place, text in enumerate(said)
         ]
-        body = SAMPLING.evolve(seed=dialogue.seed + step).to_dict()
+        body = {**SMOLLM2.defaults, **SAMPLING.evolve(seed=dialogue.seed + step).to_dict()}
         body["messages"] = dialogue.heads[step % 2] + history
         async with session.post("/v1/chat/completions", json=body) as response:
             answer = await response.json()

@@ -14,6 +14,7 @@ from dria_magpie.engines.chat.failures import Failure, Kind
 from dria_magpie.engines.chat.retry import RetryDecision, RetryPolicy
 from dria_magpie.engines.child import Child
 from dria_magpie.engines.weights.files import Weights
+from dria_magpie.engines.weights.names import KNOWN
 from dria_magpie.errors import ModelFileError, UnsupportedError
 from dria_magpie.models import Generation, GenerationRequest
 
@@ -106,9 +107,14 @@ async def launch(weights: Weights, slots: int, context: int) -> LlamaProcess:
         max_tokens=_MESSAGE_TOKENS,
         # Without a word to send per batch, the server does not see that a call whose prompt it
         # still reads was cancelled, as long as other calls keep it from looking
-        extra={"return_progress": True},
+        extra={"return_progress": True, **_defaults(weights)},
     )
     return LlamaProcess(child, client)
+
+
+def _defaults(weights: Weights) -> Mapping[str, Any]:
+    known = KNOWN.get(weights.name)
+    return known.defaults if known else {}
 
 
 def _read_address(

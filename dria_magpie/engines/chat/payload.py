@@ -37,9 +37,9 @@ def encode_request(
         empty: how many calls for this request were answered with nothing.
         max_tokens: the cap where the request has none.
         stream: whether the answer is to come in pieces.
-        extra: fields that this endpoint alone knows.
+        extra: fields that this endpoint alone knows; the request's own come before them.
     """
-    body = _sampling(request.sampling) | dict(extra)
+    body = {**extra, **_sampling(request.sampling)}
     if "repetition_penalty" in body:
         body["repeat_penalty"] = body["repetition_penalty"]  # the name at llama.cpp and Ollama
     if max_tokens is not None:

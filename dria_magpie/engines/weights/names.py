@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dria_magpie.errors import ModelFileError
 from dria_magpie.models import Model
@@ -25,6 +27,8 @@ class KnownModel:
         file: the weights' file name inside the package.
         size: the file's bytes.
         sha256: the file's checksum, in hex.
+        defaults: what a request that does not say otherwise is generated with, in llama.cpp's
+            words.
     """
 
     name: str
@@ -33,6 +37,7 @@ class KnownModel:
     file: str
     size: int
     sha256: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,8 @@ SMOLLM2 = KnownModel(
     file="SmolLM2-135M-Instruct.Q4_1.gguf",
     size=98_362_432,
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    # So small a model falls into loops without a penalty
+    defaults={"temperature": 0.7, "repeat_penalty": 1.15},
 )
 KNOWN = {SMOLLM2.name: SMOLLM2}
 
