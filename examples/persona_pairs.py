@@ -22,7 +22,7 @@ PAIRS = list(itertools.product(ASKING, ANSWERING))
 
 def tasks() -> Iterator[Task]:
     for row, (asking, answering) in enumerate(PAIRS):
-        # A seed of its own for each row: the same row comes out again when it is run again.
+        # A seed of its own for each row, so that no two rows draw the same numbers.
         sampling = Sampling(seed=1000 * row)
         graph = MagPie().workflow(
             asking,
@@ -40,8 +40,9 @@ async def main(dria: Dria) -> None:
             bar = progress.add_task("dialogues", total=len(PAIRS))
             async for result in dria.stream(tasks()):
                 [row] = MagPie().parse_result([result])
-                tokens = result.completion_tokens
-                print(json.dumps({"id": result.id, **row, "tokens": tokens}, ensure_ascii=False))
+                row["tokens"] = result.completion_tokens
+                row["truncated"] = result.truncated
+                print(json.dumps({"id": result.id, **row}, ensure_ascii=False))
                 progress.advance(bar)
 
 

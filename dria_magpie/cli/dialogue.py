@@ -30,7 +30,9 @@ def dialogue(
         str | None,
         typer.Option(help="Variable with the endpoint's key.", show_default="DRIA_API_KEY"),
     ] = None,
-    network: Annotated[str | None, typer.Option(help="URL of a network of nodes.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="URL of a network of nodes; not in this version.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
     max_tokens: Annotated[
         int | None, typer.Option(help="Cap of a message.", show_default="100 on embedded models")

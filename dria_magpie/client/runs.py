@@ -28,13 +28,14 @@ async def run_task(
         on_turn: called after each generation; what it raises is raised here.
     """
     state: ExecutionState | None = None
-    telling = False
+    started = telling = False
     scope = asyncio.timeout_at(deadline)
     if deadline is not None and asyncio.get_running_loop().time() >= deadline:
-        return make_result(task, None, error=_timeout(None))
+        return make_result(task, None, error=_timeout(None, started=True))
     try:
         async with scope:
             network = await lifetime.network(task)
+            started = True
             async with aclosing(network.run(task)) as events:
                 async for event in events:
                     if isinstance(event, TaskResult):
@@ -42,7 +43,7 @@ async def run_task(
                     state, telling = event.state, True
                     if on_turn:
                         on_turn(event)
-                    telling = False
+                    started = telling = False
         error = DriaMagpieError(f"the network gave no result for task {task.id}")
         return make_result(task, state, error=error)
     except DriaMagpieError as error:
@@ -52,10 +53,15 @@ async def run_task(
     except TimeoutError:
         if telling or not scope.expired():
             raise
-        return make_result(task, state, error=_timeout(state))
+        return make_result(task, state, error=_timeout(state, started=started))
 
 
-def _timeout(state: ExecutionState | None) -> TaskTimeoutError:
+def _timeout(state: ExecutionState | None, *, started: bool) -> TaskTimeoutError:
+    if not started:
+        return TaskTimeoutError(
+            "time ran out before the first call: the nodes were not ready, as a model was being "
+            "loaded or fetched; give a longer timeout, or fetch it before: dria-magpie models pull"
+        )
     return TaskTimeoutError(
         f"time ran out after {len(state.turns) if state else 0} finished turns, which are in "
         "`turns`; give a longer timeout, or None for no limit"

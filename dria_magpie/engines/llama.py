@@ -140,7 +140,8 @@ class LlamaEngine:
 
     def _epitaph(self, process: LlamaProcess, died: bool) -> str:
         end = f"ended with exit code {process.child.exit_code}" if died else "broke off its answer"
-        return f"the process that serves {self.models[0]} {end}, {_CALLS} times; is memory short?"
+        hint = "is memory short, or 127.0.0.1 closed?"
+        return f"the process that serves {self.models[0]} {end}, {_CALLS} times; {hint}"
 
 
 async def _obtain(name: str) -> Weights:

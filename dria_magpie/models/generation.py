@@ -36,7 +36,10 @@ class Sampling:
         min_p: least probability in relation to the likeliest token, 0 to 1.
         max_tokens: the most tokens of one message, 1 or more.
         stop: texts that end the message; they are not part of it.
-        seed: 0 to 2**31 - 1. Step number `n` of a run (from 0) uses ``seed + n``.
+        seed: 0 to 2**31 - 1. Step number `n` of a run (from 0) uses ``seed + n``. The same seed
+            gives the same text as far as the engine goes: on the embedded model for a dialogue
+            that runs alone in a new engine. Calls that run together share batches and caches,
+            and their rounding, which may turn a word.
         frequency_penalty: -2 to 2.
         presence_penalty: -2 to 2.
         repetition_penalty: above 0; 1 is none.

@@ -48,7 +48,8 @@ def decide_fit(node: NodeInfo, task: Task, workflow: Workflow) -> Fit:
 def refusal(task: Task, reasons: Mapping[str, str]) -> NoNodeError:
     """Give the error for a task that no node can run, with each node's reason."""
     lines = [f"{where} {reason}" for where, reason in reasons.items()]
-    advice = [HOW_TO_SERVE] if task.models else []
+    unserved = task.models or any("does not serve" in reason for reason in reasons.values())
+    advice = [HOW_TO_SERVE] if unserved else []
     return NoNodeError("\n  ".join(["no node can run this task:", *lines, *advice]))
 
 

@@ -15,6 +15,7 @@ class TurnDone:
     Attributes:
         task_id: the id of the task whose run it is.
         state: where the run stands now; any network carries it on with ``run(task, state)``.
+        turn: the turn that was finished: its text, model, tokens and more.
     """
 
     task_id: str

@@ -157,13 +157,13 @@ async def test_time_that_runs_out_ends_the_calls_and_keeps_the_turns() -> None:
 
     async with Dria(nodes=[Node(ScriptedEngine(answer))]) as dria:
         with pytest.raises(TaskTimeoutError, match="1 finished turns") as caught:
-            await dria.execute(dialogue(), timeout=0.05)
+            await dria.execute(dialogue(), timeout=0.3)
         assert isinstance(caught.value, TimeoutError)
         assert [turn.text for turn in caught.value.turns] == ["first"]
         assert gate.cancelled == 1
-        late = await dria.execute([dialogue(), dialogue()], timeout=0.05)
+        late = await dria.execute([dialogue(), dialogue()], timeout=0.3)
         assert [type(result.error) for result in late] == [TaskTimeoutError] * 2
-        assert [r.error is None async for r in dria.stream([dialogue()], timeout=0.05)] == [False]
+        assert [r.error is None async for r in dria.stream([dialogue()], timeout=0.3)] == [False]
 
 
 async def test_finished_results_are_kept_when_the_time_of_a_list_runs_out() -> None:
