@@ -198,15 +198,23 @@ def step(workflow, state, script, asked):
     return outcome.state.with_output(workflow, answer)
 
 
+MOST_STEPS = 2000
+
+
 def drive(workflow, script, *, seed=0, state=None, asked=None, reload=False):
-    """Run a graph to its end: what came out, and every prompt."""
+    """Run a graph to its end: what came out, and every prompt.
+
+    A damaged graph may have any number of steps, so there is an end to it.
+    """
     asked = [] if asked is None else asked
     state = state or ExecutionState.start(workflow, seed=seed)
-    while isinstance(state, ExecutionState):
+    for _ in range(MOST_STEPS):
         if reload:
             state = ExecutionState.from_dict(json.loads(json.dumps(state.to_dict())))
         state = step(workflow, state, script, asked)
-    return summary(state), asked
+        if not isinstance(state, ExecutionState):
+            return summary(state), asked
+    return ("unfinished", None), asked
 
 
 def summary(outcome):
