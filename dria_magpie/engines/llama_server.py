@@ -40,9 +40,10 @@ def serve(order: Mapping[str, Any]) -> Any:
         ImportError: xllamacpp is not installed.
         RuntimeError: the model cannot be loaded.
     """
-    # Threads that spin while they wait for each other take a machine down to a tenth of its speed
-    # as soon as another program wants a core
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Threads that spin long while they wait for each other take a machine down to a tenth of its
+    # speed as soon as another program wants a core; those that sleep at once lose a third of it on
+    # a machine of their own
+    os.environ.setdefault("GOMP_SPINCOUNT", "500")
     import xllamacpp
 
     params = xllamacpp.CommonParams()

@@ -363,12 +363,12 @@ def test_settings_of_the_server(monkeypatch):
     params = types.SimpleNamespace(model=types.SimpleNamespace())
     library = types.SimpleNamespace(CommonParams=lambda: params, Server=lambda given: given)
     monkeypatch.setitem(sys.modules, "xllamacpp", library)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "9")
     assert llama_server.serve(ORDER) is params
     assert (params.n_parallel, params.n_ctx) == (2, 128)
     assert params.api_keys == ["k"]
     assert params.hostnames == ["127.0.0.1"]
-    assert os.environ["OMP_WAIT_POLICY"] == "active"
+    assert os.environ["GOMP_SPINCOUNT"] == "9"
 
 
 @pytest.mark.parametrize(
