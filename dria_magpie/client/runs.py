@@ -43,7 +43,7 @@ async def run_task(
                     state, telling = event.state, True
                     if on_turn:
                         on_turn(event)
-                    started = telling = False
+                    telling = False
         error = DriaMagpieError(f"the network gave no result for task {task.id}")
         return make_result(task, state, error=error)
     except DriaMagpieError as error:
