@@ -491,3 +491,13 @@ async def test_something_that_is_no_iterable_is_refused() -> None:
             _ = [result async for result in dria.stream(5)]  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match="timeout"):
             await dria.execute(dialogue(), timeout=10**400)
+
+
+async def test_time_that_runs_out_while_nodes_start_says_so() -> None:
+    class Loading(ScriptedEngine):
+        async def start(self) -> None:
+            await asyncio.Event().wait()
+
+    async with Dria(nodes=[Node(Loading(echo))]) as dria:
+        with pytest.raises(TaskTimeoutError, match=r"before the first call.*models pull"):
+            await dria.execute(dialogue(), timeout=0.1)
