@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import IO, Any
 
 from dria_magpie.engines.chat.client import ChatClient
@@ -35,28 +34,27 @@ class _LocalRetry(RetryPolicy):
         return super().decide(failures, known=known)
 
 
-@dataclass(frozen=True, slots=True)
 class LlamaProcess:
     """A running server.
 
-    Attributes:
+    Args:
         child: its process.
         client: speaks to it.
-        calls: one for each call under way, done when that has ended.
     """
 
-    child: Child
-    client: ChatClient
-    calls: set[asyncio.Future[None]] = field(default_factory=set, repr=False)
+    def __init__(self, child: Child, client: ChatClient) -> None:
+        self.child = child
+        self._client = client
+        self._calls: set[asyncio.Future[None]] = set()
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Answer one request; see `ChatClient.generate` for its errors."""
         ended = asyncio.get_running_loop().create_future()
-        self.calls.add(ended)
+        self._calls.add(ended)
         try:
-            return await self.client.generate(request)
+            return await self._client.generate(request)
         finally:
-            self.calls.discard(ended)
+            self._calls.discard(ended)
             ended.set_result(None)
 
     async def aclose(self) -> None:
@@ -64,10 +62,10 @@ class LlamaProcess:
         await self.child.dismiss()
         # A stream whose session is closed before it saw the connection break waits for ever
         loop = asyncio.get_running_loop()
-        calls = [call for call in self.calls if call.get_loop() is loop]
+        calls = [call for call in self._calls if call.get_loop() is loop]
         if calls:
             await asyncio.wait(calls)
-        await self.client.aclose()
+        await self._client.aclose()
 
 
 async def launch(weights: Weights, slots: int, context: int) -> LlamaProcess:

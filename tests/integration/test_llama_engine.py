@@ -170,7 +170,7 @@ def processor_seconds(engine) -> float:
 
 
 async def server_says(engine):
-    client = engine._process.client
+    client = engine._process._client
     headers = {"Authorization": f"Bearer {client._connection._api_key}"}
     url = client._url.removesuffix("/v1") + "/slots"
     async with aiohttp.ClientSession(headers=headers) as session, session.get(url) as response:
