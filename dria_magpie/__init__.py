@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dria_magpie.engines import LlamaEngine, OpenAIEngine, RetryPolicy
     from dria_magpie.errors import (
         ContextLengthError,
+        DrainedError,
         DriaMagpieError,
         EmptyCompletionError,
         EndpointError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         ParseError,
         StateError,
         StepError,
+        StoreError,
         TaskTimeoutError,
         UnsupportedError,
         WorkflowError,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     )
     from dria_magpie.network import LocalNetwork, Network
     from dria_magpie.node import Node, TurnDone
+    from dria_magpie.sweep import Recipe, Row, RunDir, Status, Sweep
     from dria_magpie.workflow import (
         ExecutionState,
         Failed,
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "ContextLengthError",
+    "DrainedError",
     "Dria",
     "DriaMagpieError",
     "EmptyCompletionError",
@@ -94,10 +98,16 @@ __all__ = [
     "NodeInfo",
     "OpenAIEngine",
     "ParseError",
+    "Recipe",
     "RetryPolicy",
+    "Row",
+    "RunDir",
     "Sampling",
     "StateError",
+    "Status",
     "StepError",
+    "StoreError",
+    "Sweep",
     "Task",
     "TaskResult",
     "TaskTimeoutError",
@@ -113,14 +123,15 @@ __all__ = [
 _HOMES = {
     "client": "Dria",
     "engines": "LlamaEngine OpenAIEngine RetryPolicy",
-    "errors": "ContextLengthError DriaMagpieError EmptyCompletionError EndpointError EngineError "
-    "GraphError InvalidInputError LimitError ModelFileError NoNodeError ParseError StateError "
-    "StepError TaskTimeoutError UnsupportedError WorkflowError",
+    "errors": "ContextLengthError DrainedError DriaMagpieError EmptyCompletionError EndpointError "
+    "EngineError GraphError InvalidInputError LimitError ModelFileError NoNodeError ParseError "
+    "StateError StepError StoreError TaskTimeoutError UnsupportedError WorkflowError",
     "factory": "MagPie",
     "models": "Engine Generation GenerationRequest Message Model NodeInfo Sampling Task "
     "TaskResult Turn",
     "network": "LocalNetwork Network",
     "node": "Node TurnDone",
+    "sweep": "Recipe Row RunDir Status Sweep",
     "workflow": "ExecutionState Failed Finished Moved NextCall Workflow advance",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -13,10 +13,12 @@
     │   ├── EndpointError        the endpoint refused, broke or never answered
     │   ├── ContextLengthError   the prompt does not fit into the model's context
     │   ├── EmptyCompletionError the model answered with nothing
+    │   ├── DrainedError         the engine begins no more calls, as it was asked to
     │   ├── UnsupportedError     this engine or version cannot do what was asked
     │   └── ModelFileError       weights are missing, damaged or cannot be loaded
     ├── NoNodeError              no node serves the model that was asked for
     ├── TaskTimeoutError         the time that was given ran out (also a TimeoutError)
+    ├── StoreError               a sweep's store is full, damaged, or held by another process
     └── ParseError               a result is not what its workflow promises (also a ValueError)
 
 Errors of other libraries appear only as ``__cause__``. An error that ended a run carries that
@@ -104,6 +106,10 @@ class EmptyCompletionError(EngineError):
     """The model answered with nothing, again and again."""
 
 
+class DrainedError(EngineError):
+    """The call was not made: its engine, node or network was drained before."""
+
+
 class UnsupportedError(EngineError):
     """This engine, or this version, cannot do what was asked; the text says what can."""
 
@@ -118,6 +124,10 @@ class NoNodeError(DriaMagpieError):
 
 class TaskTimeoutError(DriaMagpieError, TimeoutError):
     """The time that was given ran out; turns that were finished are kept in ``turns``."""
+
+
+class StoreError(DriaMagpieError):
+    """The store of a sweep cannot be used: full disk, damage, another process, another version."""
 
 
 class ParseError(DriaMagpieError, ValueError):

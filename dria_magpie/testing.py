@@ -7,7 +7,7 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from dria_magpie.errors import EngineError, InvalidInputError
+from dria_magpie.errors import DrainedError, EngineError, InvalidInputError
 from dria_magpie.models import Generation, GenerationRequest
 
 Answer = str | Generation | BaseException
@@ -25,7 +25,7 @@ class ScriptedEngine:
         slots: how many calls the engine says it makes at once; it does not hold any back.
 
     Attributes:
-        calls: how often `generate` was called.
+        calls: how many calls were begun.
         requests: the latest 10,000 requests, oldest first.
 
     Raises:
@@ -55,6 +55,7 @@ class ScriptedEngine:
         self._models = tuple(map(str, models))
         self._latency = latency
         self._slots = slots
+        self._drained = False
         self.calls = 0
         self.requests: deque[GenerationRequest] = deque(maxlen=_KEPT)
 
@@ -74,14 +75,18 @@ class ScriptedEngine:
         return "scripted"
 
     async def start(self) -> None:
-        """Do nothing: there is nothing to make ready."""
+        """Take `drain` back; there is nothing else to make ready."""
+        self._drained = False
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Answer from the script; open user turns too.
 
         Raises:
             EngineError: the script has no more answers.
+            DrainedError: `drain` came first; the call does not count.
         """
+        if self._drained:
+            raise DrainedError("the script is not read any further until the engine is started")
         self.calls += 1
         self.requests.append(request)
         answer = self._answer(request)
@@ -99,6 +104,10 @@ class ScriptedEngine:
             prompt_tokens=sum(_words(message.content) for message in request.messages),
             completion_tokens=_words(answer),
         )
+
+    def drain(self) -> None:
+        """Begin no further call, and let those under way go on; `start` takes it back."""
+        self._drained = True
 
     async def aclose(self) -> None:
         """Do nothing: there is nothing to give back."""

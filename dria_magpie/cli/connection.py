@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,12 @@ class Connection:
 
 
 def open_connection(
-    *, model: str | None, endpoint: str | None, network: str | None, api_key_env: str | None
+    *,
+    models: Sequence[str],
+    endpoint: str | None,
+    network: str | None,
+    api_key_env: str | None,
+    concurrency: int | None = None,
 ) -> Connection:
     """Give a client for an endpoint, a network, or what the environment says; see `Dria`.
 
@@ -43,23 +49,32 @@ def open_connection(
     key = os.environ.get(api_key_env or "DRIA_API_KEY")
     if api_key_env and not key:
         raise InvalidInputError(f"--api-key-env names {api_key_env}, which is not set")
-    wanted = () if model is None else (model,)
     said = endpoint is not None or network is not None
     elsewhere = said or os.environ.get("DRIA_NETWORK") or os.environ.get("DRIA_ENDPOINT")
-    engine = None if elsewhere else _find_embedded(model)
-    chosen = choose_network(network, endpoint=endpoint, api_key=key, models=wanted, embedded=engine)
-    return Connection(Dria(chosen), engine.models if engine else wanted)
+    engines = [] if elsewhere else _find_embedded(models)
+    chosen = choose_network(
+        network,
+        endpoint=endpoint,
+        api_key=key,
+        models=models,
+        embedded=engines,
+        concurrency=concurrency,
+    )
+    return Connection(Dria(chosen), tuple(models))
 
 
-def _find_embedded(model: str | None) -> Engine | None:
-    """Give an engine for a model that can run here; None leaves it to the default network."""
-    if model is None:
-        return None
+def _find_embedded(models: Sequence[str]) -> list[Engine]:
+    """Give engines for the models that can run here; the default network refuses the others."""
+    if not models:
+        return []
     from dria_magpie.engines import LlamaEngine
     from dria_magpie.engines.weights.names import parse_name
 
-    try:
-        parse_name(model)
-    except ModelFileError:
-        return None
-    return LlamaEngine(model)
+    engines: list[Engine] = []
+    for model in models:
+        try:
+            parse_name(model)
+        except ModelFileError:
+            continue
+        engines.append(LlamaEngine(model))
+    return engines

@@ -54,7 +54,10 @@ def dialogue(
         responder_sampling=sampling,
     )
     connection = open_connection(
-        model=model, endpoint=endpoint, network=network, api_key_env=api_key_env
+        models=[model] if model else [],
+        endpoint=endpoint,
+        network=network,
+        api_key_env=api_key_env,
     )
     live = sys.stdout.isatty() and not json
     transcript = LiveTranscript(instructor, responder) if live else Transcript()

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
-from functools import partial
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Self, overload
 
 from dria_magpie.client.environment import choose_network
 from dria_magpie.client.lifetime import Lifetime
-from dria_magpie.client.runs import OnTurn, run_task
-from dria_magpie.client.stream import Numbered, Run, Stream, Tasks, check_task
+from dria_magpie.client.runs import (
+    OnTurn,
+    check_callback,
+    check_task,
+    deadline_after,
+    run_task,
+)
+from dria_magpie.client.stream import Stream
 from dria_magpie.errors import DriaMagpieError, InvalidInputError
-from dria_magpie.models import Task, TaskResult
+from dria_magpie.models import NodeInfo, Task, TaskResult
 from dria_magpie.network import LocalNetwork, Network
-from dria_magpie.node import Node
+from dria_magpie.node import Event, Node
 from dria_magpie.node.results import make_result
-
-FOREVER = 10**9
+from dria_magpie.workflow import ExecutionState
 
 
 class Dria:
@@ -114,10 +117,10 @@ class Dria:
             DriaMagpieError: a single task failed for good; finished turns are in ``turns``.
             InvalidInputError: something that is no task.
         """
-        deadline = _deadline(timeout)
+        deadline = deadline_after(timeout)
         if not isinstance(task, Sequence):
             result = await run_task(
-                self._lifetime, check_task(task), deadline, _check_callback(on_turn)
+                self._lifetime, check_task(task), deadline, check_callback(on_turn)
             )
             if result.error:
                 raise result.error
@@ -128,7 +131,11 @@ class Dria:
         return [results[position] for position in range(len(tasks))]
 
     async def stream(
-        self, tasks: Tasks, timeout: float | None = None, *, on_turn: OnTurn | None = None
+        self,
+        tasks: Iterable[Task] | AsyncIterable[Task],
+        timeout: float | None = None,
+        *,
+        on_turn: OnTurn | None = None,
     ) -> AsyncGenerator[TaskResult, None]:
         """Run tasks and give each result as soon as it is there, failed ones with `error` set.
 
@@ -148,15 +155,57 @@ class Dria:
             InvalidInputError: something that is no task.
             Exception: what the iterable or `on_turn` raised.
         """
-        async with aclosing(self._numbered(tasks, _deadline(timeout), on_turn)) as numbered:
+        async with aclosing(self._numbered(tasks, deadline_after(timeout), on_turn)) as numbered:
             async for _, result in numbered:
                 yield result
 
+    async def run(
+        self, task: Task, state: ExecutionState | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Run one task and tell of everything that happens.
+
+        The generator stands still between two turns: the next call is made when the next event is
+        asked for. So whoever writes the state down first never pays for a turn twice.
+
+        Args:
+            task: a task.
+            state: where to go on, from the `TurnDone` of an earlier run; None for the start.
+
+        Yields:
+            `TurnDone` after each generation, and at the end one `TaskResult`, which has `error`
+            set if the task failed for good.
+
+        Raises:
+            DriaMagpieError: the network cannot be started, or refuses the task.
+        """
+        network = await self._lifetime.network(check_task(task))
+        async with aclosing(network.run(task, state)) as events:
+            async for event in events:
+                yield event
+
+    async def nodes(self) -> tuple[NodeInfo, ...]:
+        """Start what is needed, and give the nodes that are there now.
+
+        Raises:
+            DriaMagpieError: the network cannot be started.
+        """
+        return (await self._lifetime.network()).nodes
+
+    def drain(self) -> None:
+        """Have no further call begun: those under way finish, each run then ends with an error.
+
+        `aclose` takes it back.
+        """
+        self._lifetime.drain()
+
     async def _numbered(
-        self, tasks: Tasks, deadline: float | None, on_turn: OnTurn | None
-    ) -> AsyncGenerator[Numbered, None]:
-        callback = _check_callback(on_turn)
-        run: Run = partial(run_task, self._lifetime, deadline=deadline, on_turn=callback)
+        self,
+        tasks: Iterable[Task] | AsyncIterable[Task],
+        deadline: float | None,
+        on_turn: OnTurn | None,
+    ) -> AsyncGenerator[tuple[int, TaskResult], None]:
+        callback = check_callback(on_turn)
+        failure: DriaMagpieError | None = None
         window = 1
         try:
             async with asyncio.timeout_at(deadline):
@@ -166,25 +215,13 @@ class Dria:
         except TimeoutError:
             pass  # every task now ends in a TaskTimeoutError of its own
         except DriaMagpieError as error:
-            run = partial(_fail, error=error)
+            failure = error
+
+        async def run(task: Task) -> TaskResult:
+            if failure:
+                return make_result(check_task(task), None, error=failure)
+            return await run_task(self._lifetime, check_task(task), deadline, callback)
+
         async with aclosing(Stream(tasks, run, window, deadline).results()) as results:
             async for numbered in results:
                 yield numbered
-
-
-async def _fail(task: Task, error: DriaMagpieError) -> TaskResult:
-    return make_result(task, None, error=error)
-
-
-def _check_callback(on_turn: OnTurn | None) -> OnTurn | None:
-    if inspect.iscoroutinefunction(on_turn):
-        raise InvalidInputError("on_turn takes a plain function; nobody would await an async one")
-    return on_turn
-
-
-def _deadline(timeout: Any) -> float | None:
-    if timeout is None:
-        return None
-    if not isinstance(timeout, (int, float)) or not 0 < timeout < FOREVER:
-        raise InvalidInputError(f"timeout takes seconds above 0, or None, not {timeout!r:.80}")
-    return asyncio.get_running_loop().time() + timeout

@@ -10,6 +10,8 @@ from dria_magpie.models import Engine
 from dria_magpie.network import LocalNetwork, Network
 from dria_magpie.node import Node
 
+DEFAULT_CONCURRENCY = 64
+
 
 def choose_network(
     network: str | None = None,
@@ -17,7 +19,8 @@ def choose_network(
     endpoint: str | None = None,
     api_key: str | None = None,
     models: Sequence[str] = (),
-    embedded: Engine | None = None,
+    embedded: Sequence[Engine] = (),
+    concurrency: int | None = None,
 ) -> Network:
     """Give the network of the first that is said.
 
@@ -28,7 +31,8 @@ def choose_network(
         endpoint: the URL of an OpenAI-compatible endpoint.
         api_key: the endpoint's key.
         models: what the endpoint serves; asked of it if empty.
-        embedded: the engine in this process; None for the default model.
+        embedded: the engines in this process; none for the default model.
+        concurrency: dialogues at once; None for what the engines do by themselves.
 
     Raises:
         InvalidInputError: something that is no URL.
@@ -44,8 +48,10 @@ def choose_network(
     from dria_magpie.engines import LlamaEngine, OpenAIEngine
 
     if endpoint is not None:
-        return LocalNetwork([Node(OpenAIEngine(endpoint, api_key=api_key, models=models))])
-    return LocalNetwork([Node(embedded or LlamaEngine())])
+        most = DEFAULT_CONCURRENCY if concurrency is None else concurrency
+        engine = OpenAIEngine(endpoint, api_key=api_key, models=models, concurrency=most)
+        return LocalNetwork([Node(engine)])
+    return LocalNetwork([Node(list(embedded) or LlamaEngine(), slots=concurrency)])
 
 
 def _connect(url: str) -> Network:

@@ -56,6 +56,10 @@ class Lifetime:
                 await anext(self._guard)
             return self._network
 
+    def drain(self) -> None:
+        """Have the network begin no further call."""
+        self._network.drain()
+
     async def aclose(self) -> None:
         """Stop the network, if it runs; it may be used again."""
         guard, self._guard = self._guard, None

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from contextlib import aclosing
+from typing import Any
 
 from dria_magpie.client.lifetime import Lifetime
-from dria_magpie.errors import DriaMagpieError, TaskTimeoutError
+from dria_magpie.errors import DriaMagpieError, InvalidInputError, TaskTimeoutError
 from dria_magpie.models import Task, TaskResult
 from dria_magpie.node import TurnDone
 from dria_magpie.node.results import make_result
 from dria_magpie.workflow import ExecutionState
 
+FOREVER = 10**9
 OnTurn = Callable[[TurnDone], object]
 
 
@@ -54,6 +57,44 @@ async def run_task(
         if telling or not scope.expired():
             raise
         return make_result(task, state, error=_timeout(state, started=started))
+
+
+def check_task(task: object) -> Task:
+    """Give the task back.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if not isinstance(task, Task):
+        raise InvalidInputError(
+            f"execute and stream take Task values, not {type(task).__name__}; "
+            "for example Task(workflow=MagPie().workflow(...), models=[Model.SMOLLM2_135M])"
+        )
+    return task
+
+
+def check_callback(on_turn: OnTurn | None) -> OnTurn | None:
+    """Give the callback back.
+
+    Raises:
+        InvalidInputError: it is a coroutine function.
+    """
+    if inspect.iscoroutinefunction(on_turn):
+        raise InvalidInputError("on_turn takes a plain function; nobody would await an async one")
+    return on_turn
+
+
+def deadline_after(timeout: Any) -> float | None:
+    """Give the loop's time after so many seconds; None for never.
+
+    Raises:
+        InvalidInputError: this is no number of seconds.
+    """
+    if timeout is None:
+        return None
+    if not isinstance(timeout, (int, float)) or not 0 < timeout < FOREVER:
+        raise InvalidInputError(f"timeout takes seconds above 0, or None, not {timeout!r:.80}")
+    return asyncio.get_running_loop().time() + timeout
 
 
 def _timeout(state: ExecutionState | None, *, started: bool) -> TaskTimeoutError:

@@ -1,50 +1,48 @@
-"""Many tasks at once: started as there is room, handed out as they finish."""
+"""Many runs at once: started as there is room, handed out as they finish."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Iterable,
-    Sized,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sized
 from contextlib import aclosing
+from typing import Generic, TypeVar
 
 from dria_magpie.errors import DriaMagpieError, InvalidInputError
-from dria_magpie.models import Task, TaskResult
 
-Tasks = Iterable[Task] | AsyncIterable[Task]
-Run = Callable[[Task], Awaitable[TaskResult]]
-Numbered = tuple[int, TaskResult]
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 
 
-class Stream:
-    """Runs tasks side by side; memory depends on the window, not on the number of tasks.
+class Stream(Generic[Item, Outcome]):
+    """Runs items side by side; memory depends on the window, not on the number of items.
 
     Args:
-        tasks: what to run; read only as far as there is room.
-        run: runs one task.
-        window: how many tasks are running, or finished and not yet taken.
+        items: what to run; read only as far as there is room.
+        run: runs one item.
+        window: how many items are running, or finished and not yet taken.
         deadline: the loop's time from which on an iterator, which may be endless, is not read.
     """
 
-    def __init__(self, tasks: Tasks, run: Run, window: int, deadline: float | None = None) -> None:
-        self._tasks = tasks
-        self._endless = not isinstance(tasks, Sized)
+    def __init__(
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        run: Callable[[Item], Awaitable[Outcome]],
+        window: int,
+        deadline: float | None = None,
+    ) -> None:
+        self._items = items
+        self._endless = not isinstance(items, Sized)
         self._deadline = deadline
         self._run = run
         self._room = asyncio.Semaphore(window)
         self._running: set[asyncio.Task[None]] = set()
-        # A finished task, the number of all tasks once it is known, or what went wrong.
-        self._news: asyncio.Queue[Numbered | int | BaseException] = asyncio.Queue()
+        # What was run, the number of all items once it is known, or what went wrong.
+        self._news: asyncio.Queue[tuple[int, Outcome] | int | BaseException] = asyncio.Queue()
 
-    async def results(self) -> AsyncGenerator[Numbered, None]:
-        """Give position and result of each task, as they finish.
+    async def results(self) -> AsyncGenerator[tuple[int, Outcome], None]:
+        """Give position and outcome of each item, as they finish.
 
-        Closing the generator cancels what runs. What `run` or the iterator of the tasks raises
+        Closing the generator cancels what runs. What `run` or the iterator of the items raises
         is raised here.
         """
         feeder = asyncio.create_task(self._feed())
@@ -68,10 +66,10 @@ class Stream:
         deadline = self._deadline if self._endless else None
         scope = asyncio.timeout_at(deadline)
         try:
-            async with scope, aclosing(_each(self._tasks)) as tasks:
-                async for task in tasks:
+            async with scope, aclosing(_each(self._items)) as items:
+                async for item in items:
                     await self._room.acquire()
-                    worker = asyncio.create_task(self._work(count, task))
+                    worker = asyncio.create_task(self._work(count, item))
                     self._running.add(worker)
                     worker.add_done_callback(self._running.discard)
                     count += 1
@@ -81,9 +79,9 @@ class Stream:
         except BaseException as error:  # noqa: BLE001 - it is raised where the results are read
             self._tell(error)
 
-    async def _work(self, position: int, task: Task) -> None:
+    async def _work(self, position: int, item: Item) -> None:
         try:
-            self._news.put_nowait((position, await self._run(task)))
+            self._news.put_nowait((position, await self._run(item)))
         except BaseException as error:  # noqa: BLE001 - it is raised where the results are read
             self._tell(error)
 
@@ -97,35 +95,21 @@ class Stream:
         self._news.put_nowait(error)
 
 
-async def _each(tasks: Tasks) -> AsyncGenerator[Task, None]:
-    if isinstance(tasks, AsyncGenerator):
-        async with aclosing(tasks) as generator:
-            async for task in generator:
-                yield check_task(task)
-    elif isinstance(tasks, AsyncIterable):
-        async for task in tasks:
-            yield check_task(task)
-    elif isinstance(tasks, Iterable):
-        for task in tasks:
+async def _each(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Item, None]:
+    if isinstance(items, AsyncGenerator):
+        async with aclosing(items) as generator:
+            async for item in generator:
+                yield item
+    elif isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    elif isinstance(items, Iterable):
+        for item in items:
             # A slow iterator must not keep the answers waiting that have come meanwhile.
             await asyncio.sleep(0)
-            yield check_task(task)
+            yield item
     else:
-        raise InvalidInputError(f"stream takes an iterable of tasks, not {type(tasks).__name__}")
-
-
-def check_task(task: object) -> Task:
-    """Give the task back.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    if not isinstance(task, Task):
-        raise InvalidInputError(
-            f"execute and stream take Task values, not {type(task).__name__}; "
-            "for example Task(workflow=MagPie().workflow(...), models=[Model.SMOLLM2_135M])"
-        )
-    return task
+        raise InvalidInputError(f"stream takes an iterable of tasks, not {type(items).__name__}")
 
 
 async def _cancel(*tasks: asyncio.Task[None]) -> None:

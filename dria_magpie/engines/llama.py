@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dria_magpie.engines.chat.failures import LostConnectionError
+from dria_magpie.engines.chat.gate import Gate
 from dria_magpie.engines.child import Child
 from dria_magpie.engines.llama_process import MISSING, LlamaProcess, launch
 from dria_magpie.engines.weights.files import Weights, find_weights
@@ -59,14 +60,15 @@ class LlamaEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = asyncio.Lock()
         self._closings = 0
+        self._gate = Gate()
 
     def __repr__(self) -> str:
         return f"LlamaEngine({self._source!r})"
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The name of the served model."""
-        return (self._weights.name,)
+        """The name of the served model, and the path that was given if it is a file."""
+        return tuple(dict.fromkeys((self._weights.name, self._source)))
 
     @property
     def slots(self) -> int:
@@ -85,6 +87,7 @@ class LlamaEngine:
             ModelFileError: the weights are missing or damaged; the text says how to get them.
             UnsupportedError: xllamacpp is not installed.
         """
+        self._gate.open()
         await self._running()
 
     async def generate(self, request: GenerationRequest) -> Generation:
@@ -94,9 +97,12 @@ class LlamaEngine:
             ContextLengthError: the prompt is too long.
             EmptyCompletionError: the model answered with nothing.
             EndpointError: the process died again and again, or the engine was closed meanwhile.
+            DrainedError: `drain` came first.
         """
         closings = self._closings
         for call in range(1, _CALLS + 1):
+            # A process is not worth its start if nothing may be asked of it
+            self._gate.check()
             process = await self._running()
             try:
                 answer = await process.generate(request)
@@ -110,6 +116,10 @@ class LlamaEngine:
             else:
                 return answer.evolve(attempts=answer.attempts + call - 1)
         raise AssertionError  # pragma: no cover
+
+    def drain(self) -> None:
+        """Begin no further call, and let those under way go on; `start` takes it back."""
+        self._gate.shut()
 
     async def aclose(self) -> None:
         """End the process; `start` starts another."""
@@ -129,7 +139,7 @@ class LlamaEngine:
             if self._process is None:
                 self._weights = await _obtain(self._source)
                 context = self._context or trained_context(self._weights.path)
-                self._process = await launch(self._weights, self._slots, context)
+                self._process = await launch(self._weights, self._slots, context, self._gate)
             return self._process
 
     def _exclusive(self) -> asyncio.Lock:

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from dria_magpie.engines.chat.client import ChatClient
 from dria_magpie.engines.chat.failures import Failure, Kind
+from dria_magpie.engines.chat.gate import Gate
 from dria_magpie.engines.chat.retry import RetryDecision, RetryPolicy
 from dria_magpie.engines.child import Child
 from dria_magpie.engines.weights.files import Weights
@@ -68,13 +69,14 @@ class LlamaProcess:
         await self._client.aclose()
 
 
-async def launch(weights: Weights, slots: int, context: int) -> LlamaProcess:
+async def launch(weights: Weights, slots: int, context: int, gate: Gate) -> LlamaProcess:
     """Start a server and wait until its model is loaded.
 
     Args:
         weights: what to serve; the file must be there.
         slots: calls at once.
         context: tokens of each slot.
+        gate: what each call passes before it begins.
 
     Raises:
         ModelFileError: the model cannot be loaded.
@@ -106,6 +108,7 @@ async def launch(weights: Weights, slots: int, context: int) -> LlamaProcess:
         # Without a word to send per batch, the server does not see that a call whose prompt it
         # still reads was cancelled, as long as other calls keep it from looking
         extra={"return_progress": True, **_defaults(weights)},
+        gate=gate,
     )
     return LlamaProcess(child, client)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from dria_magpie.engines.chat.client import ChatClient
+from dria_magpie.engines.chat.gate import Gate
 from dria_magpie.engines.chat.retry import DEFAULT_RETRY, RetryPolicy
 from dria_magpie.errors import InvalidInputError
 from dria_magpie.models import ANY_MODEL, Generation, GenerationRequest
@@ -54,12 +55,14 @@ class OpenAIEngine:
         self._given = bool(self._models)
         self._started = self._given
         self._slots = concurrency
+        self._gate = Gate()
         self._client = ChatClient(
             self._url,
             api_key=_check_key(api_key),
             concurrency=concurrency,
             timeout=timeout,
             retry=retry,
+            gate=self._gate,
         )
 
     def __repr__(self) -> str:
@@ -86,6 +89,7 @@ class OpenAIEngine:
         Raises:
             EndpointError: the endpoint is not there, or refuses; the text says what to do.
         """
+        self._gate.open()
         if not self._started:
             self._models = await self._client.list_models() or (ANY_MODEL,)
             self._started = True
@@ -98,8 +102,13 @@ class OpenAIEngine:
             ContextLengthError: the prompt is too long.
             EmptyCompletionError: the model answered with nothing.
             UnsupportedError: the request has an open user turn.
+            DrainedError: `drain` came first.
         """
         return await self._client.generate(request)
+
+    def drain(self) -> None:
+        """Begin no further call, and let those under way go on; `start` takes it back."""
+        self._gate.shut()
 
     async def aclose(self) -> None:
         """Close every connection; a later call opens them again."""

@@ -179,9 +179,9 @@ class Generation:
 class Engine(Protocol):
     """Something that generates text: the only seam to language models.
 
-    `start` is called once before the first `generate`, and again after `aclose`; both may be
-    called when there is nothing to do. `generate` runs many times at once; when its task is
-    cancelled, the work behind it stops.
+    `start` is called once before the first `generate`, and again after `aclose`; both, and
+    `drain`, may be called when there is nothing to do. `generate` runs many times at once; when
+    its task is cancelled, the work behind it stops.
     """
 
     @property
@@ -204,6 +204,14 @@ class Engine(Protocol):
 
         Raises:
             EngineError: no answer could be had; what is worth trying again has been.
+            DrainedError: `drain` came first.
+        """
+
+    def drain(self) -> None:
+        """Begin no further call, and let those under way go on; `start` takes it back.
+
+        Calls that wait for their turn or for their next attempt end at once in a `DrainedError`,
+        and so does each later one. A call under way that fails is not made again.
         """
 
     async def aclose(self) -> None:

@@ -8,7 +8,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from dria_magpie.errors import DriaMagpieError, EngineError, InvalidInputError, NoNodeError
+from dria_magpie.errors import (
+    DrainedError,
+    DriaMagpieError,
+    EngineError,
+    InvalidInputError,
+    NoNodeError,
+)
 from dria_magpie.models import NodeInfo, Task
 from dria_magpie.network.fit import Fit, decide_fit, describe, refusal
 from dria_magpie.network.slots import Slots
@@ -92,10 +98,16 @@ class LocalNetwork:
             logger.warning("%s is left out: %s", node.engines, error, extra=context)
         self._slots = Slots([node.info.slots for node in self._up])
 
+    def drain(self) -> None:
+        """Begin no further call, and keep what is under way; see `Network.drain`."""
+        self._slots.close(lambda: DrainedError("the network was drained before the task began"))
+        for node in self._nodes:
+            node.drain()
+
     async def aclose(self) -> None:
         """Stop every run: those that wait for a slot, and those that wait for an answer."""
         up, self._up = self._up, ()
-        self._slots.close()
+        self._slots.close(lambda: EngineError("the network was closed before the task began"))
         await _close(up)
 
     async def run(

@@ -13,7 +13,7 @@ from dria_magpie.workflow import ExecutionState
 class Network(Protocol):
     """Nodes that run tasks.
 
-    `start` may be called when there is nothing to do, and again after `aclose`.
+    `start` and `drain` may be called when there is nothing to do, and `start` again after `aclose`.
     """
 
     @property
@@ -37,6 +37,13 @@ class Network(Protocol):
         Yields:
             `TurnDone` after each generation, and at the end one `TaskResult`, which has `error`
             set if the task failed for good. Closing the generator cancels the run.
+        """
+
+    def drain(self) -> None:
+        """Begin no further call, and keep what is under way; `aclose` and `start` take it back.
+
+        A run that waits for its turn ends at once in a `TaskResult` with a `DrainedError`. One
+        that waits for an answer goes on: it yields the `TurnDone`, and ends so at its next call.
         """
 
     async def aclose(self) -> None:

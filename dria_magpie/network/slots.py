@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from dria_magpie.errors import EngineError
 
@@ -19,21 +19,28 @@ class Slots:
     def __init__(self, free: Sequence[int]) -> None:
         self._free = list(free)
         self._taken = [0] * len(self._free)
+        self._end: Callable[[], EngineError] | None = None
         self._waiting: deque[tuple[asyncio.Future[int], Collection[int]]] = deque()
 
-    def close(self) -> None:
-        """End the wait of everyone with an error: there will be no more slots."""
-        waiting, self._waiting = self._waiting, deque()
-        for future, _ in waiting:
+    def close(self, error: Callable[[], EngineError]) -> None:
+        """End every wait, and each later one, in an error of its own: no slot is given any more."""
+        self._end = error
+        for future, _ in self._waiting:
             if not future.done():
-                future.set_exception(EngineError("the network was closed before the task began"))
+                future.set_exception(error())
 
     def taken(self, node: int) -> int:
         """Tell how many slots of a node are in use."""
         return self._taken[node]
 
     async def take(self, nodes: Collection[int]) -> int:
-        """Wait for a slot of any of these nodes; give the node with most slots free."""
+        """Wait for a slot of any of these nodes; give the node with most slots free.
+
+        Raises:
+            EngineError: the one of `close`.
+        """
+        if self._end is not None:
+            raise self._end()
         node = max(nodes, key=self._free.__getitem__)
         if self._free[node] > 0:
             self._free[node] -= 1

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
-from dria_magpie.errors import DriaMagpieError, EngineError, LimitError, StepError
+from dria_magpie.errors import DrainedError, DriaMagpieError, EngineError, LimitError, StepError
 from dria_magpie.models import Generation, GenerationRequest, Task, Turn
 from dria_magpie.node.events import Event, TurnDone
 from dria_magpie.node.results import make_result
@@ -59,7 +59,12 @@ async def run_assignment(
             case NextCall() as call:
                 moves = 0
                 known = len(state.turns)
-                state = await _answer(assignment, call, generate)
+                try:
+                    state = await _answer(assignment, call, generate)
+                except DrainedError as error:
+                    # No fallback: it stands for what a model could not do, and may end the graph
+                    yield make_result(assignment.task, state, error=error, node=assignment.node)
+                    return
                 if len(state.turns) > known:
                     yield TurnDone(assignment.task.key, state)
             case Moved(state):
@@ -88,6 +93,8 @@ async def _answer(assignment: Assignment, call: NextCall, generate: Generate) ->
     started = time.perf_counter()
     try:
         generation = await generate(request)
+    except DrainedError:
+        raise
     except EngineError as error:
         # Not the error's text: it may quote what an endpoint answered.
         kind = type(error).__name__

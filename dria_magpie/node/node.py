@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from dria_magpie.errors import EmptyCompletionError, EngineError, InvalidInputError
+from dria_magpie.errors import DrainedError, EmptyCompletionError, EngineError, InvalidInputError
 from dria_magpie.models import (
     ANY_MODEL,
     Engine,
@@ -47,7 +47,7 @@ class Node:
             raise InvalidInputError(f"slots takes a whole number from 1, not {slots!r}")
         self._slots = slots
         self._calls: set[asyncio.Future[Generation]] = set()
-        self._running = self._closed = False
+        self._running = self._closed = self._drained = False
         self.address = address
 
     @property
@@ -71,6 +71,7 @@ class Node:
         """
         if self._running:
             raise InvalidInputError("this node is in use by another client; give each its own")
+        self._drained = False
         try:
             for engine in self._engines:
                 await engine.start()
@@ -78,6 +79,12 @@ class Node:
             await self.aclose()
             raise
         self._running, self._closed = True, False
+
+    def drain(self) -> None:
+        """Begin no further call, and let those under way go on; `start` takes it back."""
+        self._drained = True
+        for engine in self._engines:
+            engine.drain()
 
     async def aclose(self) -> None:
         """End the calls that are under way, and stop the engines; `start` starts them again."""
@@ -114,10 +121,13 @@ class Node:
 
         Raises:
             EngineError: no answer could be had.
+            DrainedError: `drain` came first.
         """
         engine = self._engine_for(request.model)
         if self._closed:
             raise EngineError(f"the node with the engine at {engine.address} is closed")
+        if self._drained:
+            raise DrainedError(f"the node with the engine at {engine.address} begins no more calls")
         call = asyncio.ensure_future(engine.generate(request))
         self._calls.add(call)
         try:

@@ -21,14 +21,16 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PIP_NO_INDEX": "1", "HF_HUB_OFFLINE": "1", **more}
 
 
-def run(*command: str, timeout: float = 120, **more: Any) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str, timeout: float = 120, cwd: Path = ROOT, **more: Any
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
         command,
         capture_output=True,
         text=True,
         timeout=timeout,
-        cwd=ROOT,
+        cwd=cwd,
         env=environment(**more),
         check=False,
     )

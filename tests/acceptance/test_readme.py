@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
+from pathlib import Path
 
 from tests.acceptance.commands import MAGPIE, ROOT, run
 from tests.integration.endpoint import MisbehavingEndpoint, answer, raw
@@ -55,6 +57,33 @@ def test_the_example_of_many_pairs() -> None:
     assert {row["id"] for row in rows} == {f"row-{i}" for i in range(6)}
     assert all(len(row["dialogue"]) == 4 and row["tokens"] for row in rows)
     assert "dialogues" in done.stderr
+
+
+def test_the_example_of_a_sweep_goes_on_when_it_is_run_again(tmp_path: Path) -> None:
+    for rows, made in ((2, 2), (3, 1)):
+        done = run(sys.executable, "-W", "error", "examples/sweep.py", str(tmp_path), str(rows))
+        assert done.returncode == 0, done.stderr
+        *ended, ending, exported = done.stdout.splitlines()
+        assert len(ended) == made
+        assert ending == "complete"
+        assert exported.startswith(f"{rows} dialogues in ")
+
+
+def test_the_commands_of_a_sweep(tmp_path: Path) -> None:
+    recipe = (ROOT / "workflows" / "persona_sweep.toml").read_text("utf-8")
+    (tmp_path / "workflows").mkdir()
+    shutil.copy(ROOT / "workflows" / "personas.txt", tmp_path / "workflows")
+    short = re.sub("^rows = .*", "rows = 2", recipe, flags=re.MULTILINE)
+    (tmp_path / "workflows" / "persona_sweep.toml").write_text(short)
+    for command in blocks("sh")[1].strip().splitlines():
+        program, *arguments = shlex.split(command)
+        assert program == "dria-magpie"
+        done = run(MAGPIE, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == ""
+    rows = (tmp_path / "data" / "dialogues.jsonl").read_text("utf-8").splitlines()
+    assert [len(json.loads(row)["messages"]) % 2 for row in rows] == [0, 0]
+    assert (tmp_path / "data" / "README.md").exists()
 
 
 async def test_the_example_of_an_endpoint() -> None:

@@ -24,6 +24,7 @@ from dria_magpie.engines.weights.files import find_weights
 from dria_magpie.engines.weights.names import SMOLLM2
 from dria_magpie.errors import (
     ContextLengthError,
+    DrainedError,
     EndpointError,
     InvalidInputError,
     ModelFileError,
@@ -268,6 +269,36 @@ async def test_closing_while_it_answers():
     with pytest.raises(EndpointError, match="closed"):
         await call
     assert mine._process is None
+
+
+async def test_draining_keeps_the_answer_under_way_and_begins_no_other(engine):
+    await engine.start()
+    calls = [
+        asyncio.create_task(engine.generate(ask(f"{i}. Tell a story.", max_tokens=30)))
+        for i in range(6)
+    ]
+    assert await busy_slots(engine, lambda busy: busy == 4) == 4
+    engine.drain()
+    outcomes = await asyncio.gather(*calls, engine.generate(ask("Hi.")), return_exceptions=True)
+    assert sum(isinstance(outcome, DrainedError) for outcome in outcomes) == 3
+    assert all(getattr(outcome, "text", "") for outcome in outcomes[:4])
+    await engine.start()
+    assert (await engine.generate(ask("Hi.", max_tokens=2))).completion_tokens
+
+
+async def test_a_process_that_dies_after_draining_is_not_started_again(engine, only):
+    mine = small(context=2048)
+    await mine.start()
+    call = asyncio.create_task(mine.generate(ask("Tell a story.", max_tokens=1500)))
+    assert await busy_slots(mine, lambda busy: busy == 1) == 1
+    mine.drain()
+    kill(mine._process)
+    with pytest.raises(DrainedError):
+        await call
+    assert len(children()) == only
+    await mine.start()
+    assert (await mine.generate(ask("Hi.", max_tokens=2))).completion_tokens
+    await mine.aclose()
 
 
 async def test_the_same_seed_gives_the_same_text():

@@ -16,6 +16,7 @@ from dria_magpie.engines.chat.retry import RetryPolicy
 from dria_magpie.engines.openai import normalise_url
 from dria_magpie.errors import (
     ContextLengthError,
+    DrainedError,
     EmptyCompletionError,
     EndpointError,
     InvalidInputError,
@@ -593,6 +594,86 @@ def test_an_engine_whose_loop_ended_before_it_was_closed_opens_itself_again():
     asyncio.run(main())
     asyncio.run(engine.aclose())
     gc.collect()
+
+
+# An engine that begins nothing new
+
+
+async def test_a_drained_engine_finishes_its_calls_and_makes_no_other():
+    go_on = asyncio.Event()
+    async with MisbehavingEndpoint([waiting(go_on)]) as endpoint:
+        engine = engine_for(endpoint, concurrency=2)
+        calls = [asyncio.create_task(engine.generate(request())) for _ in range(5)]
+        await endpoint.wait_for_calls(2)
+        engine.drain()
+        ended = await asyncio.gather(*calls[2:], engine.generate(request()), return_exceptions=True)
+        assert [type(outcome) for outcome in ended] == [DrainedError] * 4
+        assert not any(call.done() for call in calls[:2])
+        go_on.set()
+        assert [call.text for call in await asyncio.gather(*calls[:2])] == ["Hello."] * 2
+        assert len(endpoint.calls) == 2
+        await engine.aclose()
+        await engine.start()
+        assert (await engine.generate(request())).text == "Hello."
+        await engine.aclose()
+
+
+async def test_a_drained_engine_ends_the_wait_for_the_next_attempt():
+    async with MisbehavingEndpoint([status(429, headers={"Retry-After": "60"})]) as endpoint:
+        engine = engine_for(endpoint)
+        call = asyncio.create_task(engine.generate(request()))
+        await endpoint.idle.wait()
+        while engine._client._limiter.running:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        engine.drain()
+        async with asyncio.timeout(5):
+            with pytest.raises(DrainedError, match="takes no further calls"):
+                await call
+        assert len(endpoint.calls) == 1
+        await engine.aclose()
+
+
+@pytest.mark.parametrize("trouble", [status(429), status(500), cut_before(), answer("")])
+async def test_a_call_that_fails_after_the_engine_was_drained_is_not_made_again(trouble):
+    go_on = asyncio.Event()
+    async with MisbehavingEndpoint([waiting(go_on, trouble)]) as endpoint:
+        engine = engine_for(endpoint)
+        call = asyncio.create_task(engine.generate(request()))
+        await endpoint.wait_for_calls(1)
+        engine.drain()
+        go_on.set()
+        with pytest.raises(DrainedError):
+            await call
+        assert len(endpoint.calls) == 1
+        await engine.aclose()
+
+
+async def test_a_call_that_fails_for_good_after_the_engine_was_drained_says_why():
+    go_on = asyncio.Event()
+    async with MisbehavingEndpoint([waiting(go_on, status(400, "because"))]) as endpoint:
+        engine = engine_for(endpoint)
+        call = asyncio.create_task(engine.generate(request()))
+        await endpoint.wait_for_calls(1)
+        engine.drain()
+        go_on.set()
+        with pytest.raises(EndpointError, match="because"):
+            await call
+        await engine.aclose()
+
+
+async def test_a_refused_order_of_roles_is_not_mended_once_the_engine_is_drained():
+    go_on = asyncio.Event()
+    trouble = status(400, "System role not supported")
+    async with MisbehavingEndpoint([waiting(go_on, trouble)]) as endpoint:
+        engine = engine_for(endpoint)
+        call = asyncio.create_task(engine.generate(request()))
+        await endpoint.wait_for_calls(1)
+        engine.drain()
+        go_on.set()
+        with pytest.raises(DrainedError):
+            await call
+        assert len(endpoint.calls) == 1
+        await engine.aclose()
 
 
 # Arguments

@@ -7,6 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from dria_magpie.errors import (
+    DrainedError,
     EngineError,
     GraphError,
     InvalidInputError,
@@ -230,6 +231,48 @@ async def test_closing_ends_the_runs_and_those_who_wait_for_a_slot():
     (await gate.next()).set()
     assert (await again).result == "said"
     assert network.nodes[0].running == 0
+
+
+async def test_draining_ends_those_who_wait_and_keeps_the_answers_under_way():
+    gate = Gate(slots=2)
+    network = await started(Node(gate.engine))
+    running = [asyncio.create_task(result(network, TWO)) for _ in range(4)]
+    releases = [await gate.next() for _ in range(2)]
+    network.drain()
+    network.drain()
+    waited = await asyncio.gather(*running[2:], result(network, TWO))
+    assert [(type(ran.error), ran.turns) for ran in waited] == [(DrainedError, ())] * 3
+    assert len({id(ran.error) for ran in waited}) == 3
+    assert not any(run.done() for run in running[:2])
+    for release in releases:
+        release.set()
+    for ran in await asyncio.gather(*running[:2]):
+        assert isinstance(ran.error, DrainedError)
+        assert [turn.text for turn in ran.turns] == ["said"]
+    assert gate.engine.calls == 2
+    await network.aclose()
+    await network.start()
+    again = asyncio.create_task(result(network))
+    (await gate.next()).set()
+    assert (await again).result == "said"
+
+
+async def test_draining_a_network_that_is_down_does_nothing():
+    network = LocalNetwork([Node(echo())])
+    network.drain()
+    await network.start()
+    assert (await result(network)).result == "said"
+
+
+async def test_closing_leaves_a_run_alone_that_is_being_cancelled():
+    gate = Gate(slots=1)
+    network = await started(Node(gate.engine))
+    running = [asyncio.create_task(result(network)) for _ in range(2)]
+    await gate.next()
+    running[1].cancel()
+    await network.aclose()
+    outcomes = await asyncio.gather(*running, return_exceptions=True)
+    assert isinstance(outcomes[1], asyncio.CancelledError)
 
 
 async def test_a_task_that_nobody_runs_is_refused_before_anything_is_started():

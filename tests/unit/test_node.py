@@ -6,6 +6,7 @@ import json
 import pytest
 
 from dria_magpie.errors import (
+    DrainedError,
     EmptyCompletionError,
     EndpointError,
     EngineError,
@@ -166,6 +167,54 @@ async def test_a_state_of_another_workflow_is_the_results_error():
     state = ExecutionState.start(Workflow.parse(TALK)).evolve(step=9)
     _, result = await run(ScriptedEngine([]), state=state)
     assert isinstance(result.error, StateError)
+
+
+async def test_a_drained_node_keeps_the_call_under_way_and_begins_no_other():
+    node = None
+
+    def answer(request):
+        node.drain()
+        return "one"
+
+    engine = ScriptedEngine(answer)
+    node = Node(engine)
+    await node.start()
+    workflow = Workflow.parse(TALK)
+    for _ in range(2):
+        turn, result = [e async for e in node.run(Task(workflow=TALK), workflow, "scripted")]
+        assert turn.turn.text == "one"
+        assert isinstance(result.error, DrainedError)
+        assert result.turns == turn.state.turns
+        assert result.seconds == turn.state.seconds
+        await node.aclose()
+        await node.start()
+    assert engine.calls == 2
+
+
+async def test_a_drained_node_takes_no_fallback():
+    values = graph(
+        task("a", outputs=[PUSH_X]),
+        task("b", outputs=[PUSH_X]),
+        task("end", operator="end"),
+        steps=[edge("a", "b"), edge("b", fallback="end"), edge("end")],
+        returned={"input": ALL_X, "to_json": True},
+    )
+    node = Node(ScriptedEngine(lambda request: node.drain() or "one"))
+    [_, result] = [
+        e async for e in node.run(Task(workflow=values), Workflow.parse(values), "scripted")
+    ]
+    assert result.result is None
+    assert isinstance(result.error, DrainedError)
+
+
+async def test_draining_reaches_every_engine():
+    engines = [ScriptedEngine(["x"], models=[name]) for name in "ab"]
+    node = Node(engines)
+    node.drain()
+    node.drain()
+    for engine in engines:
+        with pytest.raises(DrainedError):
+            await engine.generate(None)
 
 
 SCHEMA = graph(task("a", schema={"type": "object"}))

@@ -75,6 +75,16 @@ def test_waits_double_up_to_the_longest():
     assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
 
 
+def test_of_refusals_while_others_were_answered_two_count_as_one():
+    unlucky = failure(status=429, unlucky=True)
+    decisions = [CALM.decide([unlucky] * n, known=True) for n in range(1, 16)]
+    assert [decision.retry for decision in decisions] == [True] * 14 + [False]
+    waits = [decision.delay for decision in decisions[:-1]]
+    assert waits == sorted([0.25, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0] * 2)
+    assert not CALM.decide([unlucky] * 3 + [failure()] * 6, known=True).retry
+    assert not RetryPolicy(attempts=1).decide([unlucky], known=True).retry
+
+
 def test_an_endless_failure_ends_within_20_seconds():
     assert sum(RetryPolicy().decide([failure()] * n, known=True).delay for n in range(1, 9)) < 20
 

@@ -79,3 +79,23 @@ def test_it_says_what_it_serves():
 def test_a_single_text_is_refused():
     with pytest.raises(InvalidInputError, match="list of answers"):
         ScriptedEngine("Hello")
+
+
+async def test_a_drained_engine_begins_no_further_call_until_it_is_started():
+    go_on = asyncio.Event()
+
+    async def answer(request):
+        await go_on.wait()
+        return "yes"
+
+    engine = ScriptedEngine(answer)
+    under_way = asyncio.create_task(engine.generate(REQUEST))
+    await asyncio.sleep(0)
+    engine.drain()
+    with pytest.raises(EngineError, match="until the engine is started"):
+        await engine.generate(REQUEST)
+    go_on.set()
+    assert (await under_way).text == "yes"
+    assert engine.calls == 1
+    await engine.start()
+    assert (await engine.generate(REQUEST)).text == "yes"

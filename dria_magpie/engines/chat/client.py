@@ -26,12 +26,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from dria_magpie.engines.chat.concurrency import AdaptiveLimiter, Signal
 from dria_magpie.engines.chat.failures import CallFailed, Failure, Kind, final_error
+from dria_magpie.engines.chat.gate import Gate
 from dria_magpie.engines.chat.payload import decode_answer, decode_models, encode_request
 from dria_magpie.engines.chat.retry import (
     DEFAULT_RETRY,
@@ -61,6 +62,7 @@ class ChatClient:
         stream: have answers sent in pieces, each on a connection of its own.
         max_tokens: the cap of messages for requests without one; None leaves it to the endpoint.
         extra: fields for the body of each call, which this endpoint alone knows.
+        gate: what each call passes before it begins; None for one that stays open.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class ChatClient:
         stream: bool = False,
         max_tokens: int | None = None,
         extra: Mapping[str, Any] = MappingProxyType({}),
+        gate: Gate | None = None,
     ) -> None:
         self._url = url
         self._concurrency = concurrency
@@ -81,9 +84,10 @@ class ChatClient:
         self._stream = stream
         self._max_tokens = max_tokens
         self._extra = extra
+        self._gate = gate or Gate()
         self._connection = Connection(url, api_key=api_key, timeout=timeout, fresh=stream)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._limiter = AdaptiveLimiter(concurrency)
+        self._limiter = AdaptiveLimiter(concurrency, self._gate)
         self._folding: set[str] = set()
 
     async def generate(self, request: GenerationRequest) -> Generation:
@@ -91,6 +95,7 @@ class ChatClient:
 
         Raises:
             EngineError: no answer could be had.
+            DrainedError: the gate was shut before an answer was there.
         """
         if request.open_user_turn:
             raise UnsupportedError(
@@ -100,8 +105,9 @@ class ChatClient:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             # Calls that a dead loop left behind never give their permits back
-            self._loop, self._limiter = loop, AdaptiveLimiter(self._concurrency)
-        course = _Course(request.model)
+            self._loop = loop
+            self._limiter = AdaptiveLimiter(self._concurrency, self._gate)
+        course = _Course(request.model, answered=self._limiter.answered)
         return await self._with_retries(lambda: self._attempt(request, course), course)
 
     async def list_models(self) -> tuple[str, ...] | None:
@@ -131,7 +137,7 @@ class ChatClient:
         self, call: Callable[[], Awaitable[_Answer]], course: _Course
     ) -> _Answer:
         try:
-            return await call_with_retries(call, course.failures, self._decide)
+            return await call_with_retries(call, course.failures, self._decide, self._gate.sleep)
         except CallFailed as failed:
             error = final_error(course.failures, self._url, course.model, course.calls)
             raise error from failed.__cause__
@@ -167,18 +173,22 @@ class ChatClient:
             extra=self._extra,
         )
         limiter = self._limiter
-        ticket = await limiter.acquire()
-        signal = Signal.NEITHER
+        await limiter.acquire()
+        signal, retry_after = Signal.NEITHER, None
         course.calls += 1
         try:
             answer = await self._connection.post("/chat/completions", body)
             signal = Signal.ANSWERED
         except CallFailed as failed:
-            if failed.failure.status in _OVERLOADED:
-                signal = Signal.OVERLOADED
-            raise
+            failure = failed.failure
+            if failure.status not in _OVERLOADED:
+                raise
+            signal, retry_after = Signal.OVERLOADED, failure.retry_after
+            unlucky = limiter.answered > course.answered
+            course.answered = limiter.answered
+            raise CallFailed(replace(failure, unlucky=unlucky)) from failed.__cause__
         finally:
-            limiter.release(ticket, signal)
+            limiter.release(signal, retry_after)
         return decode_answer(answer, request, course.calls)
 
 
@@ -188,4 +198,5 @@ class _Course:
 
     model: str = ""
     calls: int = 0
+    answered: int = 0
     failures: list[Failure] = field(default_factory=list)

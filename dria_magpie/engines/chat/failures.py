@@ -41,12 +41,14 @@ class Failure:
         reason: the words for people, as the end of a sentence that begins with the URL.
         status: the HTTP status, if there was one.
         retry_after: seconds that the endpoint asked for, if it did.
+        unlucky: whether the endpoint answered others since the request's call before this one.
     """
 
     kind: Kind
     reason: str
     status: int | None = None
     retry_after: float | None = None
+    unlucky: bool = False
 
 
 class CallFailed(Exception):  # noqa: N818 - an event inside of the engines, never a user's error

@@ -42,8 +42,10 @@ class RetryDecision:
 class RetryPolicy:
     """How often and how fast a failed call is made again.
 
-    The wait doubles with each failure; a ``Retry-After`` that is longer is honoured. With the
-    defaults a request waits at most 18 seconds in all, unless the endpoint asks for more.
+    The wait doubles with each failure; a ``Retry-After`` that is longer is honoured. Of calls that
+    were refused as too much (429, 503) while the endpoint answered others, two count as one. With
+    the defaults a request waits at most 18 seconds in all, or 36 where others are answered, unless
+    the endpoint asks for more.
 
     Attributes:
         attempts: the most calls for one request.
@@ -70,11 +72,12 @@ class RetryPolicy:
             known: whether the endpoint has ever answered anything.
         """
         last = failures[-1]
-        if not _worth_another(last) or len(failures) >= self.attempts:
+        spent = len(failures) - sum(failure.unlucky for failure in failures) // 2
+        if not _worth_another(last) or spent >= self.attempts:
             return RetryDecision(False, 0.0, last.reason)
         if sum(failure.kind is last.kind for failure in failures) >= _most(last.kind, known):
             return RetryDecision(False, 0.0, last.reason)
-        wait = min(self.wait * 2.0 ** (len(failures) - 1), self.longest_wait)
+        wait = min(self.wait * 2.0 ** (spent - 1), self.longest_wait)
         wait *= 1.0 - self.jitter * random.random()  # noqa: S311 - spreads calls, guards nothing
         return RetryDecision(True, max(wait, last.retry_after or 0.0), last.reason)
 
@@ -103,6 +106,7 @@ async def call_with_retries(
     call: Callable[[], Awaitable[_Answer]],
     failures: list[Failure],
     decide: Callable[[Sequence[Failure]], RetryDecision],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> _Answer:
     """Call until there is an answer, or no sense in another call.
 
@@ -110,6 +114,7 @@ async def call_with_retries(
         call: makes one call; raises `CallFailed`.
         failures: gets every failure, the last one included; empty at the start.
         decide: what follows from the failures so far.
+        sleep: waits for some seconds between two calls; what it raises ends the matter.
 
     Raises:
         CallFailed: the failure after which `decide` gave up.
@@ -138,7 +143,7 @@ async def call_with_retries(
         return decision.retry
 
     return await AsyncRetrying(
-        retry=again, wait=lambda _: decision.delay, sleep=asyncio.sleep, reraise=True
+        retry=again, wait=lambda _: decision.delay, sleep=sleep, reraise=True
     )(step)
 
 

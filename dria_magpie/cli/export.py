@@ -1,0 +1,59 @@
+"""The verb ``export``: a run directory in, a dataset out."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dria_magpie.cli.text import printable
+
+
+class Format(StrEnum):
+    """How a dialogue is written."""
+
+    MESSAGES = "messages"
+    SHAREGPT = "sharegpt"
+    DIALOGUE = "dialogue"
+
+
+class Kind(StrEnum):
+    """Kinds of files."""
+
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+def export(
+    run_dir: Annotated[Path, typer.Argument(help="The run directory of a sweep.")],
+    file: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
+    format: Annotated[  # noqa: A002 - the option's name
+        Format, typer.Option(help="OpenAI's and TRL's, ShareGPT's, or Dria's.")
+    ] = Format.MESSAGES,
+    to: Annotated[
+        Kind | None, typer.Option(help="Kind of file.", show_default="by FILE's ending")
+    ] = None,
+    license: Annotated[  # noqa: A002 - the option's name
+        str, typer.Option(help="The card's licence, as the Hugging Face Hub names it.")
+    ] = "unknown",
+    push_to_hub: Annotated[
+        str | None, typer.Option(metavar="REPO", help="Also upload it, as a private dataset.")
+    ] = None,
+) -> None:
+    """Write the rows that are done, with a dataset card, also while the sweep goes on."""
+    from dria_magpie.sweep import RunDir
+
+    kind = to or (Kind.PARQUET if file.suffix == ".parquet" else Kind.JSONL)
+    written = RunDir(run_dir).export(file, format=format.value, kind=kind.value, license=license)
+    _say(f"{written.rows:,} rows in {written.file}, described in {written.card}")
+    if push_to_hub is not None:
+        from dria_magpie.sweep.export import push
+
+        _say(f"uploaded to {push(written, push_to_hub)}")
+
+
+def _say(text: str) -> None:
+    print(printable(text), file=sys.stderr)

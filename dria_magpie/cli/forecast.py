@@ -1,0 +1,54 @@
+"""``sweep --dry-run``: the plan, and what it will cost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from dria_magpie.cli.progress import describe_time, showing_progress
+
+if TYPE_CHECKING:
+    from dria_magpie.client import Dria
+    from dria_magpie.sweep import Sweep
+    from dria_magpie.sweep.forecast import Forecast
+    from dria_magpie.sweep.recipe import Limits
+
+_ROWS_READ = 100
+
+
+def print_forecast(made: Sweep, client: Dria, *, as_json: bool) -> None:
+    """Make a few rows of a sweep, and print what all of it will cost."""
+    result = asyncio.run(_forecast(made, client))
+    limits = made.plan.recipe.limits
+    print(json.dumps(result.to_dict(), indent=2) if as_json else _describe(result, limits))
+
+
+async def _forecast(made: Sweep, client: Dria) -> Forecast:
+    from dria_magpie.sweep import Sweep
+    from dria_magpie.sweep.forecast import forecast, sample_plan
+
+    trial = Sweep(sample_plan(made.plan), made.run_dir.path, name=made.name)
+    async with client, showing_progress(trial.progress):
+        concurrency = sum(node.slots for node in await client.nodes())
+        async for _ in trial.run(client):
+            pass
+    rows = islice(made.run_dir.rows(), _ROWS_READ)
+    return forecast(made.plan, rows, concurrency=concurrency)
+
+
+def _describe(result: Forecast, limits: Limits) -> str:
+    tokens = result.prompt_tokens + result.completion_tokens
+    lines = [
+        ("rows", f"{result.rows:,}"),
+        ("calls", f"{result.calls:,}"),
+        ("tokens", f"about {result.prompt_tokens:,} of prompts, {result.completion_tokens:,} new"),
+        ("time", f"about {describe_time(result.seconds)}, {result.concurrency} dialogues at once"),
+        ("estimated", f"from {result.sampled} rows, which are made and kept"),
+    ]
+    for name, needed in (("rows", result.rows), ("tokens", tokens), ("seconds", result.seconds)):
+        most = getattr(limits, name)
+        if most is not None and most < needed:
+            lines.append(("limit", f"limits.{name} = {most:,} will stop it before its end"))
+    return "\n".join(f"{name:<12} {value}" for name, value in lines)

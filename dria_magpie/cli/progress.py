@@ -1,0 +1,91 @@
+"""How a sweep goes on, shown on stderr: live on a terminal, else a line every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dria_magpie.sweep import Status
+
+_LINE_EVERY = 5.0
+_FRAME_EVERY = 0.25
+
+
+@asynccontextmanager
+async def showing_progress(status: Callable[[], Status | None]) -> AsyncIterator[None]:
+    """Show progress while the body runs.
+
+    Args:
+        status: gives how far the sweep has come; None before it has begun.
+    """
+    show = _show_live if sys.stderr.isatty() else _show_lines
+    shower = asyncio.create_task(show(status))
+    try:
+        yield
+    finally:
+        shower.cancel()
+        with suppress(asyncio.CancelledError):
+            await shower
+
+
+async def _show_lines(status: Callable[[], Status | None]) -> None:
+    while True:
+        await asyncio.sleep(_LINE_EVERY)
+        now = status()
+        if now:
+            print(describe(now), file=sys.stderr, flush=True)
+
+
+async def _show_live(status: Callable[[], Status | None]) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("rows"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[more]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("rows", total=None, more="starting")
+        while True:
+            now = status()
+            if now:
+                ended = now.done + now.failed
+                progress.update(bar, total=now.rows, completed=ended, more=_describe_rest(now))
+            await asyncio.sleep(_FRAME_EVERY)
+
+
+def describe(status: Status) -> str:
+    """Say in one line how far a sweep has come."""
+    return f"{status.done + status.failed:,} of {status.rows:,} rows, {_describe_rest(status)}"
+
+
+def _describe_rest(status: Status) -> str:
+    parts = [f"{status.running:,} running"] if status.active else []
+    if status.failed:
+        parts.append(f"{status.failed:,} failed ({describe_reasons(status)})")
+    parts.append(f"{status.prompt_tokens + status.completion_tokens:,} tokens")
+    if status.active:
+        parts.append(f"{status.tokens_per_second:,.0f} tokens/s")
+        left = "?" if status.eta_seconds is None else describe_time(status.eta_seconds)
+        parts.append(f"{left} left")
+    return ", ".join(parts)
+
+
+def describe_reasons(status: Status) -> str:
+    """Say why rows failed, the most frequent reason first."""
+    ordered = sorted(status.failed_by_reason.items(), key=lambda item: -item[1])
+    return ", ".join(f"{reason} {number:,}" for reason, number in ordered)
+
+
+def describe_time(seconds: float) -> str:
+    """Say a time as people do: 40 s, 12 min, 3 h 5 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60} min"

@@ -1,0 +1,28 @@
+"""Why a sweep ended, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a sweep ended.
+
+    Attributes:
+        kind: ``complete``: every row has ended; ``limit``: a limit of the recipe is used up;
+            ``stopped``: someone stopped it; ``halted``: it cannot go on.
+        reason: the same in words; "" if it is complete.
+    """
+
+    kind: Literal["complete", "limit", "stopped", "halted"]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason}" if self.reason else self.kind
+
+
+COMPLETE = Ending("complete")
+STOPPED = Ending("stopped", "it was interrupted; what was finished is kept")
+LEFT = Ending("stopped", "nobody took any more rows; what was finished is kept")

@@ -1,0 +1,162 @@
+"""The plan of a sweep: any of its rows, at once."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from itertools import accumulate
+from typing import Any
+
+from dria_magpie.factory import MagPie
+from dria_magpie.models import Sampling, Task
+from dria_magpie.sweep.personas import Personas, read_personas
+from dria_magpie.sweep.plan.chance import draw
+from dria_magpie.sweep.plan.pairs import Pairs, make_pairs
+from dria_magpie.sweep.recipe import SIDES, Recipe
+
+SEEDS = 2**31
+# Each attempt at a row has seeds of its own, or an answer that was empty would be empty again.
+ATTEMPTS_WITH_OWN_SEEDS = 8
+MAY_CHANGE = {"rows", "limits"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRow:
+    """A row as it is to be made.
+
+    Attributes:
+        number: position in the plan, from 0.
+        id: the same for the same recipe and number.
+        seed: what the first attempt draws by; see `Sampling.seed`.
+        instructor: the persona that asks.
+        responder: the persona that answers.
+        turns: questions with their answers.
+        model: the model's name; "" for whatever is served.
+    """
+
+    number: int
+    id: str
+    seed: int
+    instructor: str
+    responder: str
+    turns: int
+    model: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows as a function of a recipe: nothing is drawn, and nothing held, before it is asked for.
+
+    Attributes:
+        recipe: what the rows follow from.
+        instructors: the personas that ask.
+        responders: the personas that answer; the same tuple where both sides share one list.
+        pairs: who talks to whom.
+
+    Example::
+
+        plan = Plan.of(Recipe.read(path))
+        plan[0].instructor, plan.task(plan[0])
+    """
+
+    recipe: Recipe
+    instructors: Personas
+    responders: Personas
+    pairs: Pairs
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Plan:
+        """Read the personas of a recipe and give its plan.
+
+        Raises:
+            InvalidInputError: personas cannot be read, or do not fit the pairing.
+        """
+        if recipe.personas:
+            instructors = responders = read_personas(recipe.personas)
+        else:
+            assert recipe.instructors  # noqa: S101 - the recipe was checked
+            assert recipe.responders  # noqa: S101
+            instructors = read_personas(recipe.instructors)
+            responders = read_personas(recipe.responders)
+        pairs = make_pairs(
+            recipe.pairing,
+            len(instructors),
+            len(responders),
+            same=bool(recipe.personas),
+            seed=recipe.seed,
+        )
+        return cls(recipe, instructors, responders, pairs)
+
+    @cached_property
+    def digest(self) -> str:
+        """What every row depends on, in 64 letters: fixed keys of the recipe, and personas."""
+        responders = None if self.recipe.personas else self.responders
+        text = json.dumps([self.fixed, self.instructors, responders], sort_keys=True)
+        return sha256(text.encode()).hexdigest()
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The keys of the recipe that must stay the same; personas count by themselves."""
+        said = self.recipe.to_dict()
+        return {key: value for key, value in said.items() if key not in MAY_CHANGE | SIDES}
+
+    def __len__(self) -> int:
+        return self.recipe.rows or self.pairs.count
+
+    def __iter__(self) -> Iterator[PlannedRow]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, number: int) -> PlannedRow:
+        instructor, responder = self.pairs[number % self.pairs.count]
+        return PlannedRow(
+            number=number,
+            id=f"{number:06d}-{draw(self.digest, 'id', number):016x}",
+            seed=self._seed(number, 0),
+            instructor=self.instructors[instructor],
+            responder=self.responders[responder],
+            turns=self.turns(number),
+            model=self._model(number),
+        )
+
+    def turns(self, number: int) -> int:
+        """Give how many questions a row has."""
+        low, high = self.recipe.turns
+        return low + draw(self.recipe.seed, "turns", number) % (high - low + 1)
+
+    def task(self, row: PlannedRow, attempt: int = 0) -> Task:
+        """Give the task that makes a row.
+
+        Args:
+            row: one of the plan's rows.
+            attempt: from 0; another attempt draws other numbers.
+        """
+        seed = self._seed(row.number, attempt)
+        sampling, own = self.recipe.sampling, self.recipe
+        workflow = MagPie().workflow(
+            row.instructor,
+            row.responder,
+            row.turns,
+            topic=self.recipe.topic,
+            language=self.recipe.language,
+            instructor_sampling=Sampling(**{**sampling, **own.instructor_sampling, "seed": seed}),
+            responder_sampling=Sampling(**{**sampling, **own.responder_sampling, "seed": seed}),
+        )
+        return Task(workflow=workflow, models=[row.model] if row.model else [], id=row.id)
+
+    def _seed(self, number: int, attempt: int) -> int:
+        """Give a seed such that the calls of two rows, or of two attempts, never share one."""
+        calls = 2 * self.recipe.turns[1]
+        place = number * ATTEMPTS_WITH_OWN_SEEDS + attempt % ATTEMPTS_WITH_OWN_SEEDS
+        return (draw(self.recipe.seed, "seed", 0) + place * calls) % SEEDS
+
+    def _model(self, number: int) -> str:
+        models = self.recipe.models
+        if not models:
+            return ""
+        heights = list(accumulate(model.weight for model in models))
+        place = draw(self.recipe.seed, "model", number) / 2**64 * heights[-1]
+        return models[min(bisect_right(heights, place), len(models) - 1)].name

@@ -1,0 +1,232 @@
+"""The recipe of a sweep, as it is written in TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dria_magpie.errors import InvalidInputError
+from dria_magpie.models import Sampling
+from dria_magpie.sweep.recipe_errors import explain
+
+ROW_SEEDS = "rows draw seeds of their own from the recipe's `seed`"
+SIDES = {"personas", "instructors", "responders"}
+Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PersonaSource(_Part):
+    """Where personas come from: written here, or a file.
+
+    Attributes:
+        inline: the personas themselves.
+        file: a ``.txt`` (a line each), ``.csv``, ``.jsonl`` or ``.parquet`` file. In a recipe's
+            file a relative path begins at that file, else at the working directory.
+        column: the column or key in it; by default ``persona``, or the only one.
+    """
+
+    inline: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    file: Text | None = None
+    column: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_short_forms(cls, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return {"inline": value}
+        return {"file": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if (self.inline is None) == (self.file is None):
+            raise ValueError("takes either a list of personas or { file = ... }")
+        if self.inline is not None and self.column is not None:
+            raise ValueError("column belongs to a file")
+        return self
+
+    @property
+    def path(self) -> Path:
+        """Where the file is.
+
+        Raises:
+            InvalidInputError: no file can have this name.
+        """
+        file = str(self.file)
+        try:
+            if "\0" in file:
+                raise InvalidInputError("there is a NUL character in it")
+            return Path(file).expanduser()
+        except (InvalidInputError, RuntimeError) as error:
+            raise InvalidInputError(f"no file can be named {file!r}: {error}") from error
+
+
+class Pairing(_Part):
+    """Who talks to whom.
+
+    Attributes:
+        kind: ``zip`` pairs the first with the first and so on; ``product`` everyone with everyone;
+            ``random`` takes the pairs of the product in an order drawn by chance, none twice.
+        count: for ``random``: how many pairs; by default all.
+        seed: for ``random``: another seed, another order; by default the recipe's.
+    """
+
+    kind: Literal["zip", "product", "random"] = "product"
+    count: Count | None = None
+    seed: Seed | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_short_form(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.kind != "random" and (self.count is not None or self.seed is not None):
+            raise ValueError('count and seed belong to kind = "random"')
+        return self
+
+
+class ModelChoice(_Part):
+    """A model, and its share of the rows in relation to the other models' weights."""
+
+    name: Text
+    weight: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_short_form(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Limits(_Part):
+    """What a sweep may use in all, over every session; None for no limit.
+
+    Attributes:
+        rows: rows that are finished, failed ones included.
+        tokens: tokens of prompts and completions together.
+        seconds: time in which the sweep ran.
+    """
+
+    rows: Count | None = None
+    tokens: Count | None = None
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+class Recipe(_Part):
+    """Everything that a sweep is made of; see ``docs/sweeps.md`` for each key.
+
+    Example::
+
+        recipe = Recipe.read(Path("workflows/persona_sweep.toml"))
+    """
+
+    personas: PersonaSource | None = None
+    instructors: PersonaSource | None = None
+    responders: PersonaSource | None = None
+    pairing: Pairing = Pairing()
+    rows: Count | None = None
+    turns: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (1, 1)
+    topic: Text | None = None
+    language: Text | None = None
+    models: tuple[ModelChoice, ...] = ()
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    instructor_sampling: dict[str, Any] = Field(default_factory=dict)
+    responder_sampling: dict[str, Any] = Field(default_factory=dict)
+    seed: Seed = 0
+    retries: Annotated[int, Field(ge=0, le=100)] = 2
+    limits: Limits = Limits()
+
+    @field_validator("turns", mode="before")
+    @classmethod
+    def _read_range(cls, value: Any) -> Any:
+        pair = (value, value) if isinstance(value, int) else value
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ValueError("takes a number, or a range such as [2, 4]")
+        return pair
+
+    @field_validator("turns")
+    @classmethod
+    def _check_range(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value[0] > value[1]:
+            raise ValueError("takes a range from low to high")
+        return value
+
+    @field_validator("sampling", "instructor_sampling", "responder_sampling")
+    @classmethod
+    def _check_sampling(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "seed" in value:
+            raise ValueError(f"takes no seed: {ROW_SEEDS}")
+        return Sampling.from_dict(value).to_dict()
+
+    @model_validator(mode="after")
+    def _check_personas(self) -> Self:
+        sides = (self.instructors, self.responders)
+        if self.personas is not None and any(sides):
+            raise ValueError("give personas for both sides, or instructors and responders")
+        if self.personas is None and not all(sides):
+            raise ValueError("give personas, or instructors and responders")
+        if self.personas is not None and self.pairing.kind == "zip":
+            raise ValueError("pairing = 'zip' takes instructors and responders, not personas")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what was said, as a JSON object; of persona files only the names."""
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        for side in SIDES & values.keys():
+            if "file" in values[side]:
+                values[side]["file"] = Path(values[side]["file"]).name
+        return values
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """Read a recipe from a TOML file.
+
+        Raises:
+            InvalidInputError: the file cannot be read, is no TOML, or has a key that is unknown
+                or cannot have its value; the text names the key.
+        """
+        try:
+            text = path.read_text("utf-8-sig")
+            values = tomllib.loads(text)
+        except OSError as error:
+            raise InvalidInputError(f"cannot read the recipe: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise InvalidInputError(f"{path} is not TOML: {error}") from error
+        recipe = cls.of(values, where=str(path), text=text)
+        sources = {side: _find(getattr(recipe, side), path.parent) for side in SIDES}
+        return recipe.model_copy(update=sources)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], *, where: str = "recipe", text: str = "") -> Recipe:
+        """Read a recipe from a mapping of the same shape.
+
+        Raises:
+            InvalidInputError: a key is unknown or cannot have its value; the text names it.
+        """
+        try:
+            return cls.model_validate(_freeze(values))
+        except ValidationError as error:
+            raise InvalidInputError(explain(error, where, values, text, cls)) from error
+        except RecursionError as error:
+            raise InvalidInputError(f"{where} has lists in lists, too deep to be read") from error
+
+
+def _find(source: PersonaSource | None, folder: Path) -> PersonaSource | None:
+    if source is None or source.file is None:
+        return source
+    return source.model_copy(update={"file": str((folder / source.path).absolute())})
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_freeze, value))
+    return {k: _freeze(v) for k, v in value.items()} if isinstance(value, Mapping) else value

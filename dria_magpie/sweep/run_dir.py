@@ -1,0 +1,75 @@
+"""`RunDir`: what a sweep has made, whether it goes on or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from dria_magpie.sweep.export import About, Exported, FileKind, Format, export_rows
+from dria_magpie.sweep.row import Row
+from dria_magpie.sweep.status import Status, read_status
+from dria_magpie.sweep.store import RunLock, Store
+from dria_magpie.sweep.store.reading import read_rows
+
+
+class RunDir:
+    """The directory of a sweep, read while it is made or afterwards.
+
+    Args:
+        path: the directory.
+
+    Raises:
+        StoreError: from every method: there is no sweep, or it cannot be read.
+
+    Example::
+
+        run_dir = RunDir("runs/first")
+        print(run_dir.status().done)
+        run_dir.export("data/dialogues.parquet", format="messages", kind="parquet")
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def status(self) -> Status:
+        """Read how far the sweep has come."""
+        with Store.read(self.path) as store, store.transaction("DEFERRED"):
+            return read_status(store, active=RunLock(self.path).is_held())
+
+    def rows(self) -> Iterator[Row]:
+        """Give the rows that have ended, done or failed, in the plan's order, as of now."""
+        with Store.read(self.path) as store, store.transaction("DEFERRED"):
+            yield from read_rows(store)
+
+    def export(
+        self,
+        file: str | Path,
+        *,
+        format: Format = "messages",  # noqa: A002 - what users call it
+        kind: FileKind = "jsonl",
+        license: str = "unknown",  # noqa: A002 - the card's field
+    ) -> Exported:
+        """Write the rows that are done as a dataset, with a card in the same directory.
+
+        Args:
+            file: where to.
+            format: ``messages`` (OpenAI, TRL), ``sharegpt`` or ``dialogue`` (Dria).
+            kind: ``jsonl`` or ``parquet``.
+            license: the identifier for the card, as the Hugging Face Hub knows it.
+
+        Raises:
+            StoreError: there is no sweep, or it cannot be read.
+            UnsupportedError: Parquet without the package that writes it.
+            DriaMagpieError: the file cannot be written.
+        """
+        with Store.read(self.path) as store, store.transaction("DEFERRED"):
+            status = read_status(store, active=False)
+            about = About(
+                name=store.fact("name") or self.path.name,
+                recipe=json.loads(store.fact("recipe") or "{}"),
+                planned=status.rows,
+                failed=status.failed,
+                license=license,
+            )
+            return export_rows(read_rows(store), Path(file), format=format, kind=kind, about=about)

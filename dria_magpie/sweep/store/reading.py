@@ -1,0 +1,109 @@
+"""What the store knows, read back as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, groupby
+from typing import Any
+
+from dria_magpie.models import Turn
+from dria_magpie.sweep.row import Row, make_messages
+from dria_magpie.sweep.store.store import Store
+from dria_magpie.sweep.store.text import read_state, read_turn
+from dria_magpie.workflow import ExecutionState
+
+_AT_ONCE = 100
+_COLUMNS = "number, id, seed, status, instructor, responder, model, node, attempts, seconds, "
+_COLUMNS += "reason, error"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRow:
+    """A row that was begun.
+
+    Attributes:
+        number: its position in the plan.
+        attempts: how often it was begun, or carried on after a failure, from 1.
+        state: where it stands; None before its first turn.
+    """
+
+    number: int
+    attempts: int = 1
+    state: ExecutionState | None = None
+
+
+def read_saved(store: Store, number: int) -> SavedRow:
+    """Give a row that was begun.
+
+    Raises:
+        StoreError: its state is damaged.
+    """
+    [(attempts, state)] = store.query(
+        "SELECT attempts, state FROM rows LEFT JOIN states ON row = number WHERE number = ?",
+        number,
+    )
+    turns = _read_turns(store, number, number).get(number, ())
+    return SavedRow(number, attempts, read_state(state, turns) if state else None)
+
+
+def read_unfinished(store: Store) -> list[int]:
+    """Give the numbers of rows that were begun and did not end."""
+    found = store.query("SELECT number FROM rows WHERE status = 'running' ORDER BY number")
+    return [number for [number] in found]
+
+
+def read_unbegun(store: Store, planned: int) -> Iterator[int]:
+    """Give the numbers of rows that nobody has begun, one at a time.
+
+    Args:
+        store: the store.
+        planned: how many rows the plan has.
+    """
+    # A row is missing among the begun ones if the store failed just when it was to begin.
+    gaps = store.query(
+        "SELECT before + 1, number FROM (SELECT number, lag(number, 1, -1) OVER (ORDER BY number) "
+        "AS before FROM rows) WHERE number > before + 1"
+    )
+    [(following,)] = store.query("SELECT coalesce(max(number) + 1, 0) FROM rows")
+    return chain.from_iterable(range(*gap) for gap in [*gaps, (following, planned)])
+
+
+def read_rows(store: Store, first: int = 0, last: int = 2**62) -> Iterator[Row]:
+    """Give the rows that have ended, a few hundred at a time in memory, in the plan's order.
+
+    Args:
+        store: the store.
+        first: the number of the first row.
+        last: the number of the last row.
+
+    Raises:
+        StoreError: a row is damaged.
+    """
+    while True:
+        found = store.query(
+            f"SELECT {_COLUMNS} FROM rows WHERE number BETWEEN ? AND ? "  # noqa: S608 - constants
+            f"AND status != 'running' ORDER BY number LIMIT {_AT_ONCE}",
+            *(first, last),
+        )
+        if not found:
+            return
+        turns = _read_turns(store, found[0][0], found[-1][0])
+        for values in found:
+            yield _make_row(values, turns.get(values[0], ()))
+        first = found[-1][0] + 1
+
+
+def _read_turns(store: Store, first: int, last: int) -> dict[int, tuple[Turn, ...]]:
+    found = store.query(
+        "SELECT row, turn FROM turns WHERE row BETWEEN ? AND ? ORDER BY row, position", first, last
+    )
+    return {
+        number: tuple(read_turn(text) for _, text in group)
+        for number, group in groupby(found, key=lambda item: item[0])
+    }
+
+
+def _make_row(values: tuple[Any, ...], turns: tuple[Turn, ...]) -> Row:
+    named = dict(zip(_COLUMNS.split(", "), values, strict=True))
+    return Row(**named, turns=turns, messages=make_messages(turns))

@@ -1,0 +1,166 @@
+"""`Store`: rows, turns and states of a run, in one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from dria_magpie.models import TaskResult
+from dria_magpie.sweep.plan import PlannedRow
+from dria_magpie.sweep.store.connection import open_for_reading, open_for_writing, telling_errors
+from dria_magpie.sweep.store.text import storable, write_state, write_turn
+from dria_magpie.workflow import ExecutionState
+
+FILE = "store.sqlite"
+
+
+class Store:
+    """What a run has made so far. Every method that changes something commits it.
+
+    Raises:
+        StoreError: from every method: the disk is full, the file damaged or held elsewhere.
+
+    Example::
+
+        with Store.open(run_dir) as store:
+            store.begin(row)
+            store.keep_turn(row.number, state)
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    @classmethod
+    def open(cls, run_dir: Path) -> Self:
+        """Open the store of a run for writing; it is made if there is none."""
+        return cls(run_dir / FILE, open_for_writing(run_dir / FILE))
+
+    @classmethod
+    def read(cls, run_dir: Path) -> Self:
+        """Open the store of a run for reading, while it may be written to."""
+        return cls(run_dir / FILE, open_for_reading(run_dir / FILE))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; once is enough."""
+        with telling_errors(self.path):
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """Do several things as one; ``DEFERRED`` is for reading a state that stands still."""
+        with telling_errors(self.path):
+            self._connection.execute(f"BEGIN {kind}")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk ends it by itself
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Read rows of the file."""
+        with telling_errors(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+    def fact(self, name: str) -> str | None:
+        """Give what is known under a name."""
+        found = self.query("SELECT value FROM facts WHERE name = ?", name)
+        return found[0][0] if found else None
+
+    def keep_facts(self, **facts: str) -> None:
+        """Set what is known."""
+        with self.transaction() as connection:
+            for name, value in facts.items():
+                connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def begin(self, row: PlannedRow) -> None:
+        """Note that a row begins, so that it is known to be unfinished."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO rows (number, id, seed, instructor, responder) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (row.number, row.id, row.seed, row.instructor, row.responder),
+            )
+
+    def keep_turn(self, number: int, state: ExecutionState) -> None:
+        """Keep the last turn of a row and where it stands now."""
+        turn, position = state.turns[-1], len(state.turns) - 1
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO turns VALUES (?, ?, ?)",
+                (number, position, write_turn(turn)),
+            )
+            connection.execute(
+                "INSERT OR REPLACE INTO states VALUES (?, ?)", (number, write_state(state))
+            )
+            connection.execute(
+                "UPDATE rows SET turns = ?, seconds = ?, prompt_tokens = prompt_tokens + ?, "
+                "completion_tokens = completion_tokens + ? WHERE number = ?",
+                (position + 1, state.seconds, turn.prompt_tokens, turn.completion_tokens, number),
+            )
+
+    def begin_again(self, number: int, attempts: int, state: ExecutionState | None) -> None:
+        """Note another attempt at a row: from its state, or without one from the start."""
+        with self.transaction() as connection:
+            connection.execute(
+                "UPDATE rows SET status = 'running', attempts = ?, reason = '', error = '' "
+                "WHERE number = ?",
+                (attempts, number),
+            )
+            if state is None:
+                connection.execute("DELETE FROM turns WHERE row = ?", (number,))
+                connection.execute("DELETE FROM states WHERE row = ?", (number,))
+
+    def finish(self, number: int, result: TaskResult) -> None:
+        """Note that a row is done, or failed for good."""
+        error = result.error
+        status = "failed" if error else "done"
+        with self.transaction() as connection:
+            connection.execute(
+                "UPDATE rows SET status = ?, model = ?, node = ?, reason = ?, error = ? "
+                "WHERE number = ?",
+                (
+                    status,
+                    storable(result.model),
+                    storable(result.node),
+                    type(error).__name__ if error else "",
+                    storable(str(error or "")),
+                    number,
+                ),
+            )
+            if not error:
+                connection.execute("DELETE FROM states WHERE row = ?", (number,))
+
+    def take_up_failed(self) -> None:
+        """Have the rows that failed count as begun, so that they are carried on."""
+        with self.transaction() as connection:
+            connection.execute("UPDATE rows SET status = 'running' WHERE status = 'failed'")
+
+    def begin_session(self) -> int:
+        """Note that a session begins, and give its number."""
+        with self.transaction() as connection:
+            cursor = connection.execute("INSERT INTO sessions (started) VALUES (?)", (time.time(),))
+            return cursor.lastrowid or 0
+
+    def keep_session(
+        self, number: int, seconds: float, tokens: float, rows: float, ending: str
+    ) -> None:
+        """Keep how long a session has lasted, its pace a second, and how it ended."""
+        with self.transaction() as connection:
+            connection.execute(
+                "UPDATE sessions SET seconds = ?, tokens_per_second = ?, rows_per_second = ?, "
+                "ending = ? WHERE number = ?",
+                (seconds, tokens, rows, storable(ending), number),
+            )

@@ -1,0 +1,64 @@
+"""Values as text for the store, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from dria_magpie.errors import StateError, StoreError
+from dria_magpie.models import Turn
+from dria_magpie.workflow import ExecutionState
+
+
+def write_turn(turn: Turn) -> str:
+    """Give a turn as JSON."""
+    return _dump(turn.to_dict())
+
+
+def read_turn(text: str) -> Turn:
+    """Read what `write_turn` gave.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        return Turn.from_dict(json.loads(text))
+    except (StateError, ValueError, RecursionError) as error:
+        raise StoreError(f"a turn in the store is damaged: {error}") from error
+
+
+def write_state(state: ExecutionState) -> str:
+    """Give a state as JSON, without its turns, which the store has already."""
+    return _dump(state.evolve(turns=()).to_dict())
+
+
+def read_state(text: str, turns: Iterable[Turn]) -> ExecutionState:
+    """Read what `write_state` gave.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        return ExecutionState.from_dict(json.loads(text)).evolve(turns=tuple(turns))
+    except (StateError, ValueError, RecursionError) as error:
+        raise StoreError(f"the state of a row in the store is damaged: {error}") from error
+
+
+def storable(text: str) -> str:
+    """Give a text that a file can hold: half a character becomes the sign for a broken one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _dump(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half a character is kept as an escape: what a model said is never altered.
+        return json.dumps(value, separators=(",", ":"))
+    return text
