@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING
+
+import typer
 
 from dria_magpie.cli.progress import describe_time, showing_progress
 
@@ -20,7 +23,11 @@ _ROWS_READ = 100
 
 def print_forecast(made: Sweep, client: Dria, *, as_json: bool) -> None:
     """Make a few rows of a sweep, and print what all of it will cost."""
-    result = asyncio.run(_forecast(made, client))
+    try:
+        result = asyncio.run(_forecast(made, client))
+    except KeyboardInterrupt:
+        print("interrupted; the rows that were made are kept", file=sys.stderr)
+        raise typer.Exit(130) from None
     limits = made.plan.recipe.limits
     print(json.dumps(result.to_dict(), indent=2) if as_json else _describe(result, limits))
 
@@ -50,5 +57,5 @@ def _describe(result: Forecast, limits: Limits) -> str:
     for name, needed in (("rows", result.rows), ("tokens", tokens), ("seconds", result.seconds)):
         most = getattr(limits, name)
         if most is not None and most < needed:
-            lines.append(("limit", f"limits.{name} = {most:,} will stop it before its end"))
+            lines.append(("limit", f"limits.{name} will stop it before its end"))
     return "\n".join(f"{name:<12} {value}" for name, value in lines)

@@ -84,7 +84,6 @@ async def _run(made: Sweep, client: Dria, *, retry_failed: bool) -> bool:
 
     def stop() -> bool:
         running = made.stop()
-        client.drain()
         if running:
             _say(f"interrupted: {running} calls under way are waited for; Ctrl-C leaves now")
         return bool(running)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from dria_magpie.sweep.ending import COMPLETE, Ending
-from dria_magpie.sweep.limits import limit_reached
+from dria_magpie.sweep.ending import COMPLETE, LEFT, Ending
+from dria_magpie.sweep.limits import is_used_up, used_up
 from dria_magpie.sweep.recipe import Limits
 from dria_magpie.sweep.session import Session
 
@@ -21,18 +21,22 @@ class Brake:
     Args:
         limits: what the sweep may use.
         session: counts what it uses.
+        drain: has no further call begun.
 
     Attributes:
         ending: why the sweep ends; None while it goes on.
+        drained: whether `drain` was called.
     """
 
-    def __init__(self, limits: Limits, session: Session) -> None:
+    def __init__(self, limits: Limits, session: Session, drain: Callable[[], None]) -> None:
         self._limits = limits
         self._session = session
+        self._drain = drain
         self._running: set[asyncio.Task[Any]] = set()
         self._is_cut_off = False
         self._at_the_end = COMPLETE
         self.ending: Ending | None = None
+        self.drained = False
 
     @property
     def running(self) -> int:
@@ -40,26 +44,39 @@ class Brake:
         return len(self._running)
 
     def stop(self, ending: Ending) -> None:
-        """Begin no further row and no further turn; what runs ends after its turn."""
+        """Begin no further row and no further call; those under way finish, and are kept."""
+        if self.ending is None:
+            self.ending = ending
+            if self._running:
+                self._drain()
+                self.drained = True
+
+    def halt(self, ending: Ending) -> None:
+        """Break off everything that is under way, too."""
         self.ending = self.ending or ending
+        self._is_cut_off = True
+        for task in self._running - {asyncio.current_task()}:
+            task.cancel()
+
+    def leave(self) -> None:
+        """Note that nobody wants any more rows, if nothing else has ended the sweep."""
+        self.ending = self.ending or LEFT
 
     def finish(self) -> None:
         """Note that every row that was let in has ended."""
-        self.stop(self._at_the_end)
+        self.ending = self.ending or self._at_the_end
 
     def check(self) -> None:
-        """Stop if a limit is used up."""
-        reached = limit_reached(self._limits, self._session.spent)
-        if reached:
-            self.stop(Ending("limit", reached))
+        """Stop if the tokens are used up."""
+        if is_used_up(self._limits.tokens, self._session.spent.tokens):
+            self.stop(used_up("tokens", self._limits.tokens))
 
     def let_in(self, numbers: Iterable[int]) -> Iterator[int]:
         """Give numbers of rows, as long as more of them may begin."""
-        most = self._limits.rows
-        room = None if most is None else most - self._session.spent.rows
+        ended = self._session.spent.rows
         for position, number in enumerate(numbers):
-            if room is not None and position >= room:
-                self._at_the_end = Ending("limit", f"limits.rows = {most:,} is used up")
+            if is_used_up(self._limits.rows, ended + position):
+                self._at_the_end = used_up("rows", self._limits.rows)
                 return
             self.check()
             if self.ending:
@@ -68,26 +85,24 @@ class Brake:
 
     @contextmanager
     def timer(self) -> Iterator[None]:
-        """Break off everything when the time is used up, which a slow call would overrun by far."""
-        if self._limits.seconds is None:
+        """Halt when the time is used up, which a slow call would overrun by far."""
+        most = self._limits.seconds
+        if most is None:
             yield
             return
+        ending = used_up("seconds", most)
+        left = most - self._session.spent.seconds
+        if left <= 0:
+            self.stop(ending)
         # A little later than the limit, so that the next session finds it used up.
-        left = max(self._limits.seconds - self._session.spent.seconds, 0.0) + 0.01
-        handle = asyncio.get_running_loop().call_later(left, self._cut_off)
+        handle = asyncio.get_running_loop().call_later(left + 0.01, self.halt, ending)
         try:
             yield
         finally:
             handle.cancel()
 
-    def _cut_off(self) -> None:
-        self.check()
-        self._is_cut_off = True
-        for task in self._running:
-            task.cancel()
-
     async def guard(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Make a row, in a task of its own; None if time ran out meanwhile."""
+        """Make a row, in a task of its own; None if the sweep was halted meanwhile."""
         task = asyncio.current_task()
         assert task  # noqa: S101 - coroutines run in tasks
         self._running.add(task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dria_magpie.sweep.recipe import Limits
+from dria_magpie.sweep.ending import Ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,12 @@ class Spent:
     seconds: float = 0.0
 
 
-def limit_reached(limits: Limits, spent: Spent) -> str:
-    """Say which limit is used up, "" if none is; rows are counted where they begin."""
-    for name in ("tokens", "seconds"):
-        most = getattr(limits, name)
-        if most is not None and getattr(spent, name) >= most:
-            return f"limits.{name} = {most:,} is used up"
-    return ""
+def is_used_up(most: float | None, spent: float) -> bool:
+    """Tell whether a limit, if there is one, leaves nothing."""
+    return most is not None and spent >= most
+
+
+def used_up(name: str, most: float | None) -> Ending:
+    """Give the ending of a sweep at a limit."""
+    number = f"{most:,}".removesuffix(".0")
+    return Ending("limit", f"limits.{name} = {number} is used up")

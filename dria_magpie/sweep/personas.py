@@ -66,9 +66,9 @@ def _read_csv(path: Path, column: str | None) -> Found:
         try:
             name = _choose(path, column, rows.fieldnames or ())
             for row in rows:
-                yield f"line {rows.line_num}", row[name]
+                yield f"line {rows.reader.line_num}", row[name]
         except csv.Error as error:
-            where = f"{path}, line {rows.line_num}"
+            where = f"{path}, line {rows.reader.line_num}"
             raise InvalidInputError(f"{where}: not CSV: {error}") from error
 
 

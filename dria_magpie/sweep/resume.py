@@ -37,11 +37,12 @@ def check_same(store: Store, plan: Plan) -> None:
 
 
 def keep_plan(store: Store, plan: Plan, name: str) -> None:
-    """Note which plan the store belongs to."""
+    """Note which plan the store belongs to; limits say nothing of how its rows come about."""
+    recipe = {key: value for key, value in plan.recipe.to_dict().items() if key != "limits"}
     store.keep_facts(
         name=name,
         digest=plan.digest,
         planned=str(len(plan)),
         fixed=json.dumps(plan.fixed),
-        recipe=json.dumps(plan.recipe.to_dict()),
+        recipe=json.dumps(recipe),
     )

@@ -9,11 +9,11 @@ from itertools import chain, count
 
 from dria_magpie.client import Dria
 from dria_magpie.client.stream import Stream
-from dria_magpie.errors import DriaMagpieError
+from dria_magpie.errors import DrainedError, DriaMagpieError
 from dria_magpie.models import TaskResult
 from dria_magpie.node.results import make_result
 from dria_magpie.sweep.brake import Brake
-from dria_magpie.sweep.ending import LEFT, Ending
+from dria_magpie.sweep.ending import STOPPED, Ending
 from dria_magpie.sweep.outage import Outage
 from dria_magpie.sweep.plan import Plan, PlannedRow
 from dria_magpie.sweep.retry import decide_retry
@@ -42,7 +42,7 @@ class SweepRun:
         self._store = store
         self._session = session
         self._dria = dria
-        self._brake = Brake(plan.recipe.limits, session)
+        self._brake = Brake(plan.recipe.limits, session, dria.drain)
         self._outage: Outage[Ended] = Outage()
         self._begun: frozenset[int] = frozenset()
 
@@ -61,7 +61,7 @@ class SweepRun:
         return self._session.status(running=self.running)
 
     def stop(self, ending: Ending) -> None:
-        """Begin no further row and no further turn; what runs ends after its turn."""
+        """Begin no further row and no further call; those under way finish, and are kept."""
         self._brake.stop(ending)
 
     async def rows(self, begun: Collection[int], new: Iterable[int]) -> AsyncGenerator[Row, None]:
@@ -88,10 +88,12 @@ class SweepRun:
                     yield row
                 self._brake.finish()
         except DriaMagpieError as error:
-            self.stop(Ending("halted", str(error)))
+            self._brake.halt(Ending("halted", str(error)))
             raise
         finally:
-            self.stop(LEFT)
+            self._brake.leave()
+            if self._brake.drained:
+                await self._dria.aclose()  # which takes the drain back
 
     async def _make(self, number: int) -> list[Row]:
         rows = await self._brake.guard(self._make_row(number)) or []
@@ -106,13 +108,15 @@ class SweepRun:
             result = await self._attempt(planned, saved)
             if result and not result.error:
                 return self._record([(planned, saved, result)])
+            if result and isinstance(result.error, DrainedError):
+                self.stop(STOPPED)
             if not result or not result.error or self.ending:
                 break  # it was stopped, and its state is kept
             retry = decide_retry(result.error, attempts, self._plan.recipe.retries)
             if not retry.again:
                 halt = self._outage.add((planned, saved, result), result.error, retry)
                 if halt:
-                    self.stop(Ending("halted", halt))
+                    self._brake.halt(Ending("halted", halt))
                 break
             saved = self._begin_again(number)
         return []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dria_magpie.client import Dria
-from dria_magpie.errors import InvalidInputError
+from dria_magpie.errors import InvalidInputError, StoreError
 from dria_magpie.sweep.ending import STOPPED, Ending
 from dria_magpie.sweep.plan import Plan
 from dria_magpie.sweep.recipe import Recipe
@@ -82,7 +83,8 @@ class Sweep:
         Leaving the loop early breaks off the calls under way and keeps everything before them.
 
         Args:
-            dria: runs the dialogues, as many at once as its nodes have slots.
+            dria: runs the dialogues, as many at once as its nodes have slots. A sweep that is
+                stopped, or uses up its tokens, drains and closes it; the next use opens it again.
             retry_failed: take up the rows again that failed in earlier sessions.
 
         Raises:
@@ -96,14 +98,14 @@ class Sweep:
                 store.take_up_failed()
             session = Session(store, read_status(store, active=True))
             run = self._run = SweepRun(self.plan, store, session, dria)
-            stack.callback(self._close, run, session)
+            stack.push(partial(self._close, run, session))
             begun, new = read_unfinished(store), read_unbegun(store, len(self.plan))
             async with aclosing(run.rows(begun, new)) as rows:
                 async for row in rows:
                     yield row
 
     def stop(self) -> int:
-        """Begin nothing new; give how many rows still finish the turn that they are at."""
+        """Begin nothing new; give how many rows are under way, whose calls finish and are kept."""
         if not self._run:
             return 0
         self._run.stop(STOPPED)
@@ -125,6 +127,10 @@ class Sweep:
         keep_plan(store, self.plan, self.name)
         return store
 
-    def _close(self, run: SweepRun, session: Session) -> None:
+    def _close(
+        self, run: SweepRun, session: Session, kind: type[BaseException] | None, *_: object
+    ) -> None:
         self.ending, self._run = run.ending, None
-        session.write(str(run.ending or ""))
+        # A store that has just refused a turn would only have everybody wait once more.
+        if kind is None or not issubclass(kind, StoreError):
+            session.write(str(run.ending or ""))

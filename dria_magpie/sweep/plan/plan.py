@@ -111,6 +111,8 @@ class Plan:
         return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, number: int) -> PlannedRow:
+        if not 0 <= number < len(self):
+            raise IndexError(f"the plan has rows 0 to {len(self) - 1}, not {number}")
         instructor, responder = self.pairs[number % self.pairs.count]
         return PlannedRow(
             number=number,

@@ -32,19 +32,31 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         StoreError: it is damaged, held by another process, or not a store of this version.
     """
     with telling_errors(path):
+        if path.is_file() and path.stat().st_size:
+            _check_before_writing(path)
         connection = _connect(f"{path.absolute().as_uri()}?mode=rwc")
         try:
-            # A kill of the process loses nothing then; a power cut may lose the last turns.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
             if _is_empty(connection):
                 _create(connection)
             _check_version(path, connection)
-            _check_whole(path, connection)
+            # A kill of the process loses nothing then; a power cut may lose the last turns.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _check_before_writing(path: Path) -> None:
+    # A connection that may write would merge the log into a damaged file when it is closed.
+    connection = _connect(f"{path.absolute().as_uri()}?mode=ro")
+    try:
+        if not _is_empty(connection):
+            _check_version(path, connection)
+            _check_whole(path, connection)
+    finally:
+        connection.close()
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

@@ -44,7 +44,7 @@ def read_saved(store: Store, number: int) -> SavedRow:
         number,
     )
     turns = _read_turns(store, number, number).get(number, ())
-    return SavedRow(number, attempts, read_state(state, turns) if state else None)
+    return SavedRow(number, attempts, None if state is None else read_state(state, turns))
 
 
 def read_unfinished(store: Store) -> list[int]:
