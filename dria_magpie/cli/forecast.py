@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from dria_magpie.cli.interrupt import Interrupts
 from dria_magpie.cli.progress import describe_time, showing_progress
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def print_forecast(made: Sweep, client: Dria, *, as_json: bool) -> None:
     """Make a few rows of a sweep, and print what all of it will cost."""
     try:
         result = asyncio.run(_forecast(made, client))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted; the rows that were made are kept", file=sys.stderr)
         raise typer.Exit(130) from None
     limits = made.plan.recipe.limits
@@ -37,10 +38,11 @@ async def _forecast(made: Sweep, client: Dria) -> Forecast:
     from dria_magpie.sweep.forecast import forecast, sample_plan
 
     trial = Sweep(sample_plan(made.plan), made.run_dir.path, name=made.name)
-    async with client, showing_progress(trial.progress):
-        concurrency = sum(node.slots for node in await client.nodes())
-        async for _ in trial.run(client):
-            pass
+    with Interrupts(lambda: False):
+        async with client, showing_progress(trial.progress):
+            concurrency = sum(node.slots for node in await client.nodes())
+            async for _ in trial.run(client):
+                pass
     rows = islice(made.run_dir.rows(), _ROWS_READ)
     return forecast(made.plan, rows, concurrency=concurrency)
 

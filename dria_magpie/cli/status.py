@@ -27,9 +27,9 @@ def status(
 
 
 def _describe(now: Status) -> str:
-    going = "running" if now.active else printable(now.ending) or "not running; it was killed"
+    ended = printable(now.ending) or "not running; it was killed, or could not say how it ended"
     lines = [
-        ("sweep", going),
+        ("sweep", "running" if now.active else ended),
         ("rows", f"{now.rows:,}"),
         ("done", f"{now.done:,}"),
         ("failed", f"{now.failed:,}"),

@@ -8,11 +8,14 @@ import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from dria_magpie.models import Sampling
 
 Key = int | str
 Statement = tuple[int, dict[str, Any]]  # the line on which it begins, and what it sets
@@ -65,8 +68,12 @@ def explain(
 def _describe(problem: ErrorDetails, model: type[BaseModel]) -> str:
     kind, loc = problem["type"], problem["loc"]
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(str(loc[-1]), _known(model, loc[:-1]), n=1)
-        return "unknown key" + (f"; did you mean {close[0]}?" if close else "")
+        known = _known(model, loc[:-1])
+        if len(loc) == 1:
+            known += [f"sampling.{field.name}" for field in fields(Sampling)]
+        short = {name.rpartition(".")[2]: name for name in reversed(known)}
+        close = difflib.get_close_matches(str(loc[-1]), short, n=1)
+        return "unknown key" + (f"; did you mean {short[close[0]]}?" if close else "")
     if kind in _TAKES:
         return _TAKES[kind].format(**problem.get("ctx", {}))
     return problem["msg"].removeprefix("Value error, ")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, aclosing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dria_magpie.client import Dria
-from dria_magpie.errors import InvalidInputError, StoreError
+from dria_magpie.errors import InvalidInputError
 from dria_magpie.sweep.ending import STOPPED, Ending
 from dria_magpie.sweep.plan import Plan
 from dria_magpie.sweep.recipe import Recipe
@@ -98,7 +97,7 @@ class Sweep:
                 store.take_up_failed()
             session = Session(store, read_status(store, active=True))
             run = self._run = SweepRun(self.plan, store, session, dria)
-            stack.push(partial(self._close, run, session))
+            stack.callback(self._close, store, run, session)
             begun, new = read_unfinished(store), read_unbegun(store, len(self.plan))
             async with aclosing(run.rows(begun, new)) as rows:
                 async for row in rows:
@@ -127,10 +126,7 @@ class Sweep:
         keep_plan(store, self.plan, self.name)
         return store
 
-    def _close(
-        self, run: SweepRun, session: Session, kind: type[BaseException] | None, *_: object
-    ) -> None:
+    def _close(self, store: Store, run: SweepRun, session: Session) -> None:
         self.ending, self._run = run.ending, None
-        # A store that has just refused a turn would only have everybody wait once more.
-        if kind is None or not issubclass(kind, StoreError):
+        if not store.is_held:
             session.write(str(run.ending or ""))

@@ -1,28 +1,19 @@
-"""SQLite, opened so that it survives a kill, and its errors in words that say what to do."""
+"""SQLite, opened so that it survives a kill."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 from dria_magpie.errors import StoreError
+from dria_magpie.sweep.store.errors import describe_damaged, telling_errors
 
 APPLICATION = 1146246480
 VERSION = 1
 # A reader or a backup may hold the store for a moment, which is no reason to give up.
 PATIENCE = 10.0
-
-
-@contextmanager
-def telling_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into a `StoreError` that says what to do."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(_explain(path, error)) from error
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
@@ -52,7 +43,7 @@ def _check_before_writing(path: Path) -> None:
     # A connection that may write would merge the log into a damaged file when it is closed.
     connection = _connect(f"{path.absolute().as_uri()}?mode=ro")
     try:
-        if not _is_empty(connection):
+        if not _is_unmade(connection):
             _check_version(path, connection)
             _check_whole(path, connection)
     finally:
@@ -65,11 +56,14 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     Raises:
         StoreError: there is none, or it is damaged, or not of this version.
     """
+    nothing = StoreError(f"{path.parent} has no sweep that has begun")
     if not path.is_file():
-        raise StoreError(f"{path.parent} has no sweep: there is no {path.name}")
+        raise nothing
     with telling_errors(path):
-        connection = _connect(f"{path.absolute().as_uri()}?mode=ro")
+        connection = _connect(f"{path.absolute().as_uri()}?{_reading_mode(path)}")
         try:
+            if _is_unmade(connection):
+                raise nothing
             _check_version(path, connection)
         except BaseException:
             connection.close()
@@ -77,8 +71,26 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _reading_mode(path: Path) -> str:
+    log = path.with_name(f"{path.name}-wal")
+    # On a disk that is read-only, SQLite cannot make the file that readers and writers share.
+    still = not log.exists() and not os.access(path.parent, os.W_OK)
+    return "mode=ro&immutable=1" if still else "mode=ro"
+
+
 def _connect(uri: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
+
+
+def _is_unmade(connection: sqlite3.Connection) -> bool:
+    """Tell whether a kill has left the file before it was a store."""
+    try:
+        return _is_empty(connection)
+    except sqlite3.OperationalError as error:
+        # There is a journal of its making, which a connection that may write takes back.
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+        return True
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
@@ -107,35 +119,4 @@ def _check_version(path: Path, connection: sqlite3.Connection) -> None:
 def _check_whole(path: Path, connection: sqlite3.Connection) -> None:
     [finding] = connection.execute("PRAGMA quick_check(1)").fetchone()
     if finding != "ok":
-        raise StoreError(_damaged(path, finding))
-
-
-def _explain(path: Path, error: sqlite3.Error) -> str:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return (
-            f"another process holds {path}: close what has it open, then run the same command "
-            "again; everything that was finished is kept"
-        )
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}:
-        return _damaged(path, str(error))
-    if code == sqlite3.SQLITE_FULL:
-        return (
-            f"the disk with {path} is full: make room, then run the same command again; "
-            "everything that was finished before is kept"
-        )
-    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY}:
-        return f"cannot write {path}: {error}; check its permissions, and those of its directory"
-    if code == sqlite3.SQLITE_IOERR:
-        return (
-            f"cannot read or write {path}: {error}; check the disk and the room on it, then run "
-            "the same command again"
-        )
-    return f"{path}: {error}"
-
-
-def _damaged(path: Path, finding: str) -> str:
-    return (
-        f"{path} is damaged ({finding}); nothing was changed. Keep a copy of it with its -wal "
-        f"file, and save what can be saved: sqlite3 {path} .recover | sqlite3 saved.sqlite"
-    )
+        raise StoreError(describe_damaged(path, finding))

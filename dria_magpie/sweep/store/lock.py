@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from dria_magpie.errors import StoreError
-from dria_magpie.sweep.store.connection import telling_errors
+from dria_magpie.sweep.store.errors import telling_errors
 
 _A_READER_LOOKS = 2.0
 

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from dria_magpie.errors import StoreError
 from dria_magpie.models import TaskResult
 from dria_magpie.sweep.plan import PlannedRow
-from dria_magpie.sweep.store.connection import open_for_reading, open_for_writing, telling_errors
+from dria_magpie.sweep.store.connection import open_for_reading, open_for_writing
+from dria_magpie.sweep.store.errors import describe_held, is_held, telling_errors
 from dria_magpie.sweep.store.text import storable, write_state, write_turn
 from dria_magpie.workflow import ExecutionState
 
@@ -20,6 +22,11 @@ FILE = "store.sqlite"
 
 class Store:
     """What a run has made so far. Every method that changes something commits it.
+
+    Attributes:
+        path: the file.
+        is_held: somebody else held the file for longer than can be waited for, so that not every
+            answer that comes meanwhile is to wait again.
 
     Raises:
         StoreError: from every method: the disk is full, the file damaged or held elsewhere.
@@ -34,6 +41,7 @@ class Store:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
+        self.is_held = False
 
     @classmethod
     def open(cls, run_dir: Path) -> Self:
@@ -59,15 +67,25 @@ class Store:
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """Do several things as one; ``DEFERRED`` is for reading a state that stands still."""
-        with telling_errors(self.path):
-            self._connection.execute(f"BEGIN {kind}")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk ends it by itself
-                    self._connection.execute("ROLLBACK")
-                raise
+        if self.is_held:
+            raise StoreError(describe_held(self.path))
+        try:
+            with telling_errors(self.path), self._begin(kind) as connection:
+                yield connection
+        except StoreError as error:
+            self.is_held = is_held(error)
+            raise
+
+    @contextmanager
+    def _begin(self, kind: str) -> Iterator[sqlite3.Connection]:
+        self._connection.execute(f"BEGIN {kind}")
+        try:
+            yield self._connection
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:  # a full disk ends it by itself
+                self._connection.execute("ROLLBACK")
+            raise
 
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read rows of the file."""
