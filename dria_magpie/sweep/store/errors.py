@@ -59,7 +59,8 @@ def describe_held(path: Path) -> str:
     )
 
 
-def describedescribe_damaged(path: Path, finding: str) -> str:
+def describe_damaged(path: Path, finding: str) -> str:
+    """Say that a store is damaged, and how to save what can be saved."""
     return (
         f"{path} is damaged ({finding}); nothing was changed. Keep a copy of it with its -wal "
         f"file, and save what can be saved: sqlite3 {path} .recover | sqlite3 saved.sqlite"
