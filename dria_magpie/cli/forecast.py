@@ -37,14 +37,16 @@ async def _forecast(made: Sweep, client: Dria) -> Forecast:
     from dria_magpie.sweep import Sweep
     from dria_magpie.sweep.forecast import forecast, sample_plan
 
-    trial = Sweep(sample_plan(made.plan), made.run_dir.path, name=made.name)
+    status = made.run_dir.status() if made.run_dir.exists else None
+    trial = Sweep(sample_plan(made.plan, status), made.run_dir.path, name=made.name)
     with Interrupts(lambda: False):
         async with client, showing_progress(trial.progress):
             concurrency = sum(node.slots for node in await client.nodes())
             async for _ in trial.run(client):
                 pass
     rows = islice(made.run_dir.rows(), _ROWS_READ)
-    return forecast(made.plan, rows, concurrency=concurrency)
+    ending = trial.ending.reason if trial.ending else ""
+    return forecast(made.plan, rows, concurrency=concurrency, ending=ending)
 
 
 def _describe(result: Forecast, limits: Limits) -> str:

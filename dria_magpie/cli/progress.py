@@ -28,7 +28,8 @@ async def showing_progress(status: Callable[[], Status | None]) -> AsyncIterator
         yield
     finally:
         shower.cancel()
-        with suppress(asyncio.CancelledError):
+        # A terminal that is gone takes no progress, which is no reason to end the sweep.
+        with suppress(asyncio.CancelledError, OSError):
             await shower
 
 

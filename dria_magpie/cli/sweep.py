@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -15,6 +16,7 @@ from dria_magpie.cli.connection import open_connection
 from dria_magpie.cli.interrupt import Interrupts
 from dria_magpie.cli.progress import describe, showing_progress
 from dria_magpie.cli.text import printable
+from dria_magpie.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from dria_magpie.client import Dria
@@ -57,6 +59,8 @@ def sweep(
         api_key_env=api_key_env,
         concurrency=concurrency,
     )
+    if dry_run and retry_failed:
+        raise InvalidInputError("give --dry-run or --retry-failed, not both")
     if dry_run:
         from dria_magpie.cli.forecast import print_forecast
 
@@ -75,8 +79,8 @@ def _make(made: Sweep, client: Dria, *, retry_failed: bool) -> int:
     if interrupted:
         return 130
     ending = made.ending
-    halted = ending is None or ending.kind == "halted"
-    return 1 if halted or made.run_dir.status().failed else 0
+    over = ending is not None and ending.kind in {"complete", "limit"}
+    return 0 if over and not made.run_dir.status().failed else 1
 
 
 async def _run(made: Sweep, client: Dria, *, retry_failed: bool) -> bool:
@@ -85,7 +89,7 @@ async def _run(made: Sweep, client: Dria, *, retry_failed: bool) -> bool:
     def stop() -> bool:
         running = made.stop()
         if running:
-            _say(f"interrupted: {running} calls under way are waited for; Ctrl-C leaves now")
+            _say(f"interrupted: {running} rows finish the call that they are at; Ctrl-C leaves now")
         return bool(running)
 
     with Interrupts(stop) as interrupts:
@@ -112,7 +116,8 @@ def _tell_end(made: Sweep) -> None:
     if status.left:
         _say("the same command goes on with the rest")
     else:
-        _say(f"dria-magpie export {made.run_dir.path} --format messages --to jsonl -o FILE.jsonl")
+        run_dir = shlex.quote(str(made.run_dir.path))
+        _say(f"dria-magpie export {run_dir} --format messages --to jsonl -o FILE.jsonl")
 
 
 def _say(text: str) -> None:

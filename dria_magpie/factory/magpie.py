@@ -14,7 +14,8 @@ from dria_magpie.models import Sampling
 from dria_magpie.workflow import Workflow
 from dria_magpie.workflow.parts import WorkflowTask
 
-SECONDS_PER_MESSAGE = 300
+# Waiting for an endpoint that is busy counts, and a dialogue that was paid for is not given up.
+SECONDS_PER_MESSAGE = 3600
 MOST_TURNS = 1_000_000
 Dialogue = dict[str, Any]
 

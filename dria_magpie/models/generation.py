@@ -10,6 +10,7 @@ from dria_magpie.errors import InvalidInputError
 
 Role = Literal["system", "user", "assistant"]
 ANY_MODEL = "*"
+MOST_TOKENS = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,12 @@ class Generation:
     cached_tokens: int = 0
     completion_tokens: int = 0
     attempts: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "attempts"):
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value < MOST_TOKENS:
+                raise InvalidInputError(f"{name} takes a number below {MOST_TOKENS}, not {value!r}")
 
     def evolve(self, **changes: Any) -> Generation:
         """Give a copy with some attributes changed."""

@@ -40,7 +40,9 @@ class Network(Protocol):
         """
 
     def drain(self) -> None:
-        """Begin no further call, and keep what is under way; `aclose` and `start` take it back.
+        """Begin no further call, and keep what is under way.
+
+        `aclose`, and `start` after it, take it back.
 
         A run that waits for its turn ends at once in a `TaskResult` with a `DrainedError`. One
         that waits for an answer goes on: it yields the `TurnDone`, and ends so at its next call.

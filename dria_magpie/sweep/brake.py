@@ -7,12 +7,14 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from dria_magpie.sweep.ending import COMPLETE, LEFT, Ending
+from dria_magpie.errors import StoreError
+from dria_magpie.sweep.ending import COMPLETE, Ending
 from dria_magpie.sweep.limits import is_used_up, used_up
 from dria_magpie.sweep.recipe import Limits
 from dria_magpie.sweep.session import Session
 
 T = TypeVar("T")
+_TICK = 1.0
 
 
 class Brake:
@@ -37,6 +39,7 @@ class Brake:
         self._at_the_end = COMPLETE
         self.ending: Ending | None = None
         self.drained = False
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def running(self) -> int:
@@ -58,9 +61,9 @@ class Brake:
         for task in self._running - {asyncio.current_task()}:
             task.cancel()
 
-    def leave(self) -> None:
-        """Note that nobody wants any more rows, if nothing else has ended the sweep."""
-        self.ending = self.ending or LEFT
+    def leave(self, ending: Ending) -> None:
+        """Note why there will be no more rows, if nothing else has ended the sweep."""
+        self.ending = self.ending or ending
 
     def finish(self) -> None:
         """Note that every row that was let in has ended."""
@@ -84,22 +87,33 @@ class Brake:
             yield number
 
     @contextmanager
-    def timer(self) -> Iterator[None]:
-        """Halt when the time is used up, which a slow call would overrun by far."""
-        most = self._limits.seconds
-        if most is None:
-            yield
-            return
-        ending = used_up("seconds", most)
-        left = most - self._session.spent.seconds
-        if left <= 0:
-            self.stop(ending)
-        # A little later than the limit, so that the next session finds it used up.
-        handle = asyncio.get_running_loop().call_later(left + 0.01, self.halt, ending)
+    def watch(self) -> Iterator[None]:
+        """Tell the store of the session every second, and halt when its time is used up.
+
+        Not after a turn: a slow call would overrun the time by far, and a session that is killed
+        during one would forget how long it lasted.
+        """
+        self._tick()
         try:
             yield
         finally:
-            handle.cancel()
+            if self._timer:
+                self._timer.cancel()
+
+    def _tick(self) -> None:
+        loop, most = asyncio.get_running_loop(), self._limits.seconds
+        wait = _TICK
+        if most is not None:
+            left = most - self._session.spent.seconds
+            if left <= 0:
+                self.halt(used_up("seconds", most))
+            # A little later than the limit, so that the next session finds it used up.
+            wait = min(wait, max(left, 0.0) + 0.01)
+        try:
+            self._session.write()
+        except StoreError as error:
+            self.halt(Ending("halted", str(error)))
+        self._timer = loop.call_later(wait, self._tick)
 
     async def guard(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Make a row, in a task of its own; None if the sweep was halted meanwhile."""

@@ -25,4 +25,5 @@ class Ending:
 
 COMPLETE = Ending("complete")
 STOPPED = Ending("stopped", "it was interrupted; what was finished is kept")
+DRAINED = Ending("stopped", "its client was drained or closed by somebody else")
 LEFT = Ending("stopped", "nobody took any more rows; what was finished is kept")

@@ -10,6 +10,7 @@ from typing import Any
 from dria_magpie.errors import DriaMagpieError
 from dria_magpie.sweep.plan import Plan
 from dria_magpie.sweep.row import Row
+from dria_magpie.sweep.status import Status
 
 SAMPLE = 4
 _COUNTED = 100_000
@@ -42,15 +43,22 @@ class Forecast:
         return asdict(self)
 
 
-def sample_plan(plan: Plan) -> Plan:
-    """Give the same plan with a limit of a few rows, so that they are made first and kept."""
+def sample_plan(plan: Plan, status: Status | None) -> Plan:
+    """Give the same plan with a limit of rows, so that a few are made first and kept.
+
+    Args:
+        plan: the whole plan.
+        status: how far the sweep has come; None if it has not begun.
+    """
     limits = plan.recipe.limits
-    most = min(limits.rows or SAMPLE, SAMPLE)
+    done, failed = (status.done, status.failed) if status else (0, 0)
+    most = max(SAMPLE, done) + failed
+    most = min(most, limits.rows or most)
     update = {"limits": limits.model_copy(update={"rows": most})}
     return replace(plan, recipe=plan.recipe.model_copy(update=update))
 
 
-def forecast(plan: Plan, rows: Iterable[Row], *, concurrency: int) -> Forecast:
+def forecast(plan: Plan, rows: Iterable[Row], *, concurrency: int, ending: str = "") -> Forecast:
     """Estimate what a plan will cost.
 
     Each prompt repeats the messages before it, so that the prompts of a dialogue grow by one
@@ -60,6 +68,7 @@ def forecast(plan: Plan, rows: Iterable[Row], *, concurrency: int) -> Forecast:
         plan: what is to be made.
         rows: rows that were made; the first done ones are the sample.
         concurrency: dialogues at once.
+        ending: how the session ended that made the rows.
 
     Raises:
         DriaMagpieError: none of the rows is done; the text says why they failed.
@@ -67,8 +76,8 @@ def forecast(plan: Plan, rows: Iterable[Row], *, concurrency: int) -> Forecast:
     ended = list(rows)
     sample = [row for row in ended if row.status == "done"]
     if not sample:
-        why = next((row.error for row in ended), "no row was made")
-        raise DriaMagpieError(f"there is no row to estimate from: {why}")
+        why = next((row.error for row in ended), ending or "no row was made")
+        raise DriaMagpieError(f"there is no row to estimate from; {why}")
     calls = [(position, turn) for row in sample for position, turn in enumerate(row.turns)]
     message = fmean(turn.completion_tokens for _, turn in calls)
     first = fmean(turn.prompt_tokens - position * message for position, turn in calls)

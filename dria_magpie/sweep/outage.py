@@ -12,26 +12,32 @@ MOST_IN_A_ROW = 20
 
 
 class Outage(Generic[Failure]):
-    """Holds failures back until another row shows that the sweep goes on.
+    """Holds failures back until it is clear whether they are the rows' own.
 
-    An endpoint that dies at night would fail every row that is left. So a row counts as failed
-    only once a turn was finished after it; too many failures without one, or a refusal that is
-    meant for all rows before anything succeeded, are an outage: the sweep ends, and those rows
-    are as unfinished as before.
+    An endpoint that dies at night would fail every row that is left. So a failure that may be the
+    endpoint's counts only once a turn was finished after it. Too many of them without one are an
+    outage: the sweep ends, and those rows are as unfinished as before. As long as nothing has ever
+    worked, that is true of every failure, and one of the setup is enough.
+
+    Args:
+        works: whether a turn was ever finished, in an earlier session for example.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, works: bool) -> None:
         self._held: list[Failure] = []
         self._real: list[Failure] = []
-        self._works = False
+        self._works = works
 
     def add(self, failure: Failure, error: DriaMagpieError, retry: RowRetry) -> str:
-        """Hold a failure back; say why the sweep cannot go on, or "" if it can."""
+        """Take a failure; say why the sweep cannot go on, or "" if it can."""
+        if retry.fault == "row" and self._works:
+            self._real.append(failure)
+            return ""
         self._held.append(failure)
-        if retry.for_all and not self._works:
+        if retry.fault == "setup" and not self._works:
             return str(error)
         if len(self._held) >= MOST_IN_A_ROW:
-            return f"{len(self._held)} rows failed and nothing succeeded; the last: {error}"
+            return f"{len(self._held)} rows failed, and none succeeded meanwhile; the last: {error}"
         return ""
 
     def turn_done(self) -> None:

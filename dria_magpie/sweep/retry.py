@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dria_magpie.errors import (
     ContextLengthError,
     DriaMagpieError,
+    EmptyCompletionError,
     EndpointError,
     EngineError,
     ModelFileError,
@@ -14,8 +16,9 @@ from dria_magpie.errors import (
     UnsupportedError,
 )
 
-# Nobody is let in, or the address, the model or the money is missing: true for every row.
-_REFUSED = {401, 402, 403, 404, 405}
+Fault = Literal["row", "endpoint", "setup"]
+# Nobody is let in, or the address, the model or the money is missing. Not 403: it may be a filter.
+_REFUSED = {401, 402, 404, 405}
 _WORTH_IT = {408, 409, 425, 429}
 
 
@@ -25,12 +28,13 @@ class RowRetry:
 
     Attributes:
         again: whether the row is taken up once more.
-        for_all: whether other rows must fail for the same reason.
+        fault: whose it is: the ``row`` itself, the ``endpoint``, which may come back, or the
+            ``setup``, in which every row must fail.
         reason: why.
     """
 
     again: bool
-    for_all: bool
+    fault: Fault
     reason: str
 
 
@@ -43,14 +47,15 @@ def decide_retry(error: DriaMagpieError, attempts: int, retries: int) -> RowRetr
         retries: how often the recipe has it tried again.
     """
     if isinstance(error, (NoNodeError, ModelFileError, UnsupportedError)):
-        return RowRetry(False, True, "nothing serves the model")
+        return RowRetry(False, "setup", "nothing serves the model")
     status = error.status if isinstance(error, EndpointError) else None
     if status in _REFUSED:
-        return RowRetry(False, True, f"the endpoint refuses with {status}")
+        return RowRetry(False, "setup", f"the endpoint refuses with {status}")
     if status is not None and status < 500 and status not in _WORTH_IT:
-        return RowRetry(False, False, f"the endpoint refuses this prompt with {status}")
+        return RowRetry(False, "row", f"the endpoint refuses this prompt with {status}")
     if not isinstance(error, EngineError) or isinstance(error, ContextLengthError):
-        return RowRetry(False, False, "another attempt would end in the same way")
+        return RowRetry(False, "row", "another attempt would end in the same way")
+    fault: Fault = "row" if isinstance(error, EmptyCompletionError) else "endpoint"
     if attempts > retries:
-        return RowRetry(False, False, f"{attempts} attempts were made")
-    return RowRetry(True, False, "another attempt may succeed")
+        return RowRetry(False, fault, f"{attempts} attempts were made")
+    return RowRetry(True, fault, "another attempt may succeed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from dria_magpie.models import Message, TaskResult, Turn
 from dria_magpie.sweep.plan import PlannedRow
@@ -67,10 +67,6 @@ class Row:
     def finish_reasons(self) -> tuple[str, ...]:
         """Why each message ended: ``stop``, or ``length`` if it was cut off."""
         return tuple(turn.finish_reason for turn in self.turns)
-
-    def log_context(self) -> dict[str, Any]:
-        """Give what a log line says of the row: never personas, never text."""
-        return {"row": self.number, "row_id": self.id, "status": self.status, "reason": self.reason}
 
 
 def make_row(planned: PlannedRow, result: TaskResult, *, attempts: int) -> Row:

@@ -13,7 +13,7 @@ from dria_magpie.errors import DrainedError, DriaMagpieError
 from dria_magpie.models import TaskResult
 from dria_magpie.node.results import make_result
 from dria_magpie.sweep.brake import Brake
-from dria_magpie.sweep.ending import STOPPED, Ending
+from dria_magpie.sweep.ending import DRAINED, LEFT, Ending
 from dria_magpie.sweep.outage import Outage
 from dria_magpie.sweep.plan import Plan, PlannedRow
 from dria_magpie.sweep.retry import decide_retry
@@ -43,7 +43,7 @@ class SweepRun:
         self._session = session
         self._dria = dria
         self._brake = Brake(plan.recipe.limits, session, dria.drain)
-        self._outage: Outage[Ended] = Outage()
+        self._outage: Outage[Ended] = Outage(works=session.turns > 0)
         self._begun: frozenset[int] = frozenset()
 
     @property
@@ -77,7 +77,7 @@ class SweepRun:
         """
         self._begun = frozenset(begun)
         try:
-            with self._brake.timer():
+            with self._brake.watch():
                 window = sum(node.slots for node in await self._dria.nodes())
                 numbers = self._brake.let_in(chain(begun, new))
                 async with aclosing(Stream(numbers, self._make, window).results()) as results:
@@ -91,7 +91,7 @@ class SweepRun:
             self._brake.halt(Ending("halted", str(error)))
             raise
         finally:
-            self._brake.leave()
+            self._brake.leave(LEFT)
             if self._brake.drained:
                 await self._dria.aclose()  # which takes the drain back
 
@@ -109,38 +109,42 @@ class SweepRun:
             if result and not result.error:
                 return self._record([(planned, saved, result)])
             if result and isinstance(result.error, DrainedError):
-                self.stop(STOPPED)
+                self._brake.leave(DRAINED)
             if not result or not result.error or self.ending:
                 break  # it was stopped, and its state is kept
             retry = decide_retry(result.error, attempts, self._plan.recipe.retries)
             if not retry.again:
+                logger.info("a row failed: %s", retry.reason, extra={"action": "row_failed"})
                 halt = self._outage.add((planned, saved, result), result.error, retry)
                 if halt:
-                    self._brake.halt(Ending("halted", halt))
+                    self.stop(Ending("halted", halt))
                 break
             saved = self._begin_again(number)
         return []
 
     def _begin(self, planned: PlannedRow) -> SavedRow:
         if planned.number in self._begun:
-            return read_saved(self._store, planned.number)
+            saved = read_saved(self._store, planned.number)
+            ended = saved.state is not None and saved.state.error is not None
+            return self._begin_again(planned.number) if ended else saved
         self._store.begin(planned)
         return SavedRow(planned.number)
 
     async def _attempt(self, planned: PlannedRow, saved: SavedRow) -> TaskResult | None:
         """Run a row to its result; None if the sweep is stopped meanwhile."""
-        task = self._plan.task(planned, saved.attempts - 1)
-        async with aclosing(self._dria.run(task, saved.state)) as events:
+        task, state = self._plan.task(planned, saved.attempts - 1), saved.state
+        async with aclosing(self._dria.run(task, state)) as events:
             async for event in events:
                 if isinstance(event, TaskResult):
                     return event
-                self._store.keep_turn(planned.number, event.state)
+                state = event.state
+                self._store.keep_turn(planned.number, state)
                 self._session.add_turn(event.turn)
                 self._outage.turn_done()
                 self._brake.check()
-                if self.ending and event.state.step is not None:
+                if self.ending and state.step is not None:
                     return None
-        return make_result(task, saved.state, error=DriaMagpieError("the network gave no result"))
+        return make_result(task, state, error=DriaMagpieError("the network gave no result"))
 
     def _begin_again(self, number: int) -> SavedRow:
         saved = read_saved(self._store, number)
@@ -155,6 +159,5 @@ class SweepRun:
             row = make_row(planned, result, attempts=saved.attempts)
             self._store.finish(planned.number, result)
             self._session.add_row(row)
-            logger.debug("row %s: %s", row.id, row.status, extra={"action": "row_ended"})
             rows.append(row)
         return rows

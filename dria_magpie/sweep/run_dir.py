@@ -11,6 +11,7 @@ from dria_magpie.sweep.row import Row
 from dria_magpie.sweep.status import Status, read_status
 from dria_magpie.sweep.store import RunLock, Store
 from dria_magpie.sweep.store.reading import read_rows
+from dria_magpie.sweep.store.store import FILE
 
 
 class RunDir:
@@ -32,13 +33,22 @@ class RunDir:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
+    @property
+    def exists(self) -> bool:
+        """Whether a sweep has begun here."""
+        return (self.path / FILE).exists()
+
     def status(self) -> Status:
         """Read how far the sweep has come."""
         with Store.read(self.path) as store, store.transaction("DEFERRED"):
             return read_status(store, active=RunLock(self.path).is_held())
 
     def rows(self) -> Iterator[Row]:
-        """Give the rows that have ended, done or failed, in the plan's order, as of now."""
+        """Give the rows that have ended, done or failed, in the plan's order, as of now.
+
+        They are read at one moment of the store, which cannot shrink its log before the last one
+        is read, or the generator closed.
+        """
         with Store.read(self.path) as store, store.transaction("DEFERRED"):
             yield from read_rows(store)
 

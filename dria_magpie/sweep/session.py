@@ -11,12 +11,11 @@ from dria_magpie.sweep.row import Row
 from dria_magpie.sweep.status import Status
 from dria_magpie.sweep.store import Store
 
-_WRITTEN_EVERY = 1.0
 _PACE_OVER = 60.0
 
 
 class Session:
-    """Counts in memory, and tells the store of it about once a second.
+    """Counts in memory, and tells the store of it when `write` is called, about once a second.
 
     Args:
         store: where it is kept.
@@ -29,7 +28,7 @@ class Session:
         self._ended: Counter[str] = Counter()  # rows by reason, "" for those that are done
         self._turns = self._prompt_tokens = self._completion_tokens = 0
         # This clock stands still while a laptop sleeps, and so does the time that is counted.
-        self._started = self._written = time.monotonic()
+        self._started = time.monotonic()
         self._marks = deque([(self._started, 0, 0)])
         self._number = store.begin_session()
 
@@ -44,6 +43,11 @@ class Session:
             seconds=before.seconds + time.monotonic() - self._started,
         )
 
+    @property
+    def turns(self) -> int:
+        """Messages of this and the earlier sessions."""
+        return self._before.turns + self._turns
+
     def status(self, *, running: int) -> Status:
         """Give how far the sweep has come, without asking the store."""
         before, reasons = self._before, Counter(self._before.failed_by_reason) + self._ended
@@ -56,7 +60,7 @@ class Session:
             failed=failed,
             failed_by_reason=dict(reasons),
             running=running,
-            turns=before.turns + self._turns,
+            turns=self.turns,
             prompt_tokens=before.prompt_tokens + self._prompt_tokens,
             completion_tokens=before.completion_tokens + self._completion_tokens,
             seconds=self.spent.seconds,
@@ -71,8 +75,6 @@ class Session:
         self._turns += 1
         self._prompt_tokens += turn.prompt_tokens
         self._completion_tokens += turn.completion_tokens
-        if time.monotonic() - self._written >= _WRITTEN_EVERY:
-            self.write()
 
     def add_row(self, row: Row) -> None:
         """Count a row that ended."""
@@ -80,7 +82,7 @@ class Session:
 
     def write(self, ending: str = "") -> None:
         """Tell the store how long the session has lasted, how fast it goes, and how it ended."""
-        now = self._written = time.monotonic()
+        now = time.monotonic()
         self._marks.append((now, self._completion_tokens, self._ended.total()))
         while now - self._marks[0][0] > _PACE_OVER and len(self._marks) > 2:
             self._marks.popleft()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dria_magpie.client import Dria
-from dria_magpie.errors import InvalidInputError
+from dria_magpie.errors import InvalidInputError, StoreError
 from dria_magpie.sweep.ending import STOPPED, Ending
 from dria_magpie.sweep.plan import Plan
 from dria_magpie.sweep.recipe import Recipe
@@ -20,6 +22,8 @@ from dria_magpie.sweep.session import Session
 from dria_magpie.sweep.status import Status, read_status
 from dria_magpie.sweep.store import RunLock, Store
 from dria_magpie.sweep.store.reading import read_unbegun, read_unfinished
+
+logger = logging.getLogger(__name__)
 
 
 class Sweep:
@@ -91,13 +95,17 @@ class Sweep:
             StoreError: the store is full, damaged, or another process makes this sweep.
             DriaMagpieError: the nodes cannot be started.
         """
+        if self._run:
+            raise InvalidInputError(
+                "this sweep runs already; leave an earlier loop with contextlib.aclosing"
+            )
         with ExitStack() as stack:
             store = self._open(stack)
             if retry_failed:
                 store.take_up_failed()
             session = Session(store, read_status(store, active=True))
             run = self._run = SweepRun(self.plan, store, session, dria)
-            stack.callback(self._close, store, run, session)
+            stack.push(partial(self._close, run, session))
             begun, new = read_unfinished(store), read_unbegun(store, len(self.plan))
             async with aclosing(run.rows(begun, new)) as rows:
                 async for row in rows:
@@ -126,7 +134,18 @@ class Sweep:
         keep_plan(store, self.plan, self.name)
         return store
 
-    def _close(self, store: Store, run: SweepRun, session: Session) -> None:
+    def _close(
+        self,
+        run: SweepRun,
+        session: Session,
+        kind: type[BaseException] | None,
+        *_: object,
+    ) -> None:
         self.ending, self._run = run.ending, None
-        if not store.is_held:
+        try:
             session.write(str(run.ending or ""))
+        except StoreError:
+            if kind is None:
+                raise
+            context = {"action": "session_end_lost"}
+            logger.warning("the store could not take how the session ended", extra=context)

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dria_magpie.errors import InvalidInputError
-from dria_magpie.sweep.personas import read_personas
 from dria_magpie.sweep.recipe import PersonaSource
+from dria_magpie.sweep.recipe.personas import read_personas
 
 calm = settings(
     deadline=None,

@@ -62,6 +62,8 @@ class Gate:
             await self.wait(over)
         finally:
             timer.cancel()
+            if over.done() and not over.cancelled():
+                over.exception()  # seen, also where a cancellation came in the same moment
 
 
 def _end(future: asyncio.Future[None]) -> None:

@@ -12,6 +12,8 @@ from dria_magpie.engines.chat.failures import CallFailed, Failure, Kind, quote
 from dria_magpie.engines.chat.reasoning import split_reasoning
 from dria_magpie.engines.chat.refusals import read_embedded_error
 from dria_magpie.models import Generation, GenerationRequest, Message, Sampling
+from dria_magpie.models.generation import MOST_TOKENS
+from dria_magpie.models.text import clean_text
 
 # A retry after an empty answer must not draw it again, nor the answer of the run's next call,
 # whose seed is one more
@@ -142,13 +144,7 @@ def _text(content: Any) -> str:
             for part in parts
             if part.get("type") == "text" and isinstance(part.get("text"), str)
         )
-    if not isinstance(content, str):
-        return ""
-    try:
-        content.encode()
-    except UnicodeEncodeError:
-        return content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return content
+    return clean_text(content) if isinstance(content, str) else ""
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -156,4 +152,4 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _count(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value < MOST_TOKENS else 0

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dria_magpie.models.text import clean_text
 from dria_magpie.sweep.export.columns import Column
 from dria_magpie.sweep.export.head import write_head
 from dria_magpie.sweep.export.sections import (
@@ -20,7 +21,6 @@ from dria_magpie.sweep.export.sections import (
 )
 from dria_magpie.sweep.export.sinks import FileKind
 from dria_magpie.sweep.export.tally import Tally
-from dria_magpie.sweep.export.text import clean_text
 from dria_magpie.sweep.export.values import About
 
 _MARK = "<!-- Written by dria-magpie. The next export replaces it; delete this line to keep it. -->"

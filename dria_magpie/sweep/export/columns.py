@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dria_magpie.factory.results import SPEAKERS
 from dria_magpie.models import Message
-from dria_magpie.sweep.export.text import clean_text
+from dria_magpie.models.text import clean_text
 from dria_magpie.sweep.row import Row
 
 Format = Literal["messages", "sharegpt", "dialogue"]

@@ -5,19 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-
-def clean_text(text: str) -> str:
-    r"""Join pairs of surrogates and put U+FFFD for lone ones; other text stays as it is.
-
-    Example::
-
-        clean_text("\ud83d\ude00 \ud800")  # "😀 �"
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+from dria_magpie.models.text import clean_text
 
 
 def yaml_string(text: str) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 
 from dria_magpie.factory import MagPie
 from dria_magpie.models import Sampling, Task
-from dria_magpie.sweep.personas import Personas, read_personas
 from dria_magpie.sweep.plan.chance import draw
 from dria_magpie.sweep.plan.pairs import Pairs, make_pairs
 from dria_magpie.sweep.recipe import SIDES, Recipe
+from dria_magpie.sweep.recipe.personas import Personas, read_personas
 
 SEEDS = 2**31
 # Each attempt at a row has seeds of its own, or an answer that was empty would be empty again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain
 from typing import Any
 
 from dria_magpie.models import Turn
@@ -43,7 +43,7 @@ def read_saved(store: Store, number: int) -> SavedRow:
         "SELECT attempts, state FROM rows LEFT JOIN states ON row = number WHERE number = ?",
         number,
     )
-    turns = _read_turns(store, number, number).get(number, ())
+    turns = _read_turns(store, number)
     return SavedRow(number, attempts, None if state is None else read_state(state, turns))
 
 
@@ -69,39 +69,29 @@ def read_unbegun(store: Store, planned: int) -> Iterator[int]:
     return chain.from_iterable(range(*gap) for gap in [*gaps, (following, planned)])
 
 
-def read_rows(store: Store, first: int = 0, last: int = 2**62) -> Iterator[Row]:
-    """Give the rows that have ended, a few hundred at a time in memory, in the plan's order.
-
-    Args:
-        store: the store.
-        first: the number of the first row.
-        last: the number of the last row.
+def read_rows(store: Store) -> Iterator[Row]:
+    """Give the rows that have ended, one at a time in memory, in the plan's order.
 
     Raises:
         StoreError: a row is damaged.
     """
+    following = 0
     while True:
         found = store.query(
-            f"SELECT {_COLUMNS} FROM rows WHERE number BETWEEN ? AND ? "  # noqa: S608 - constants
+            f"SELECT {_COLUMNS} FROM rows WHERE number >= ? "  # noqa: S608 - constants
             f"AND status != 'running' ORDER BY number LIMIT {_AT_ONCE}",
-            *(first, last),
+            following,
         )
         if not found:
             return
-        turns = _read_turns(store, found[0][0], found[-1][0])
         for values in found:
-            yield _make_row(values, turns.get(values[0], ()))
-        first = found[-1][0] + 1
+            yield _make_row(values, _read_turns(store, values[0]))
+        following = found[-1][0] + 1
 
 
-def _read_turns(store: Store, first: int, last: int) -> dict[int, tuple[Turn, ...]]:
-    found = store.query(
-        "SELECT row, turn FROM turns WHERE row BETWEEN ? AND ? ORDER BY row, position", first, last
-    )
-    return {
-        number: tuple(read_turn(text) for _, text in group)
-        for number, group in groupby(found, key=lambda item: item[0])
-    }
+def _read_turns(store: Store, number: int) -> tuple[Turn, ...]:
+    found = store.query("SELECT turn FROM turns WHERE row = ? ORDER BY position", number)
+    return tuple(read_turn(text) for [text] in found)
 
 
 def _make_row(values: tuple[Any, ...], turns: tuple[Turn, ...]) -> Row:

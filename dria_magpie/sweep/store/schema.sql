@@ -6,7 +6,7 @@ CREATE TABLE facts (
     value TEXT NOT NULL
 ) STRICT;
 
--- Small columns only, so that counting them stays fast; texts are in `turns`.
+-- What is counted; the texts of the dialogues are in `turns`, so that counting stays fast.
 CREATE TABLE rows (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL,

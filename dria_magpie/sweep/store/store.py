@@ -11,10 +11,11 @@ from typing import Any, Self
 
 from dria_magpie.errors import StoreError
 from dria_magpie.models import TaskResult
+from dria_magpie.models.text import clean_text
 from dria_magpie.sweep.plan import PlannedRow
 from dria_magpie.sweep.store.connection import open_for_reading, open_for_writing
 from dria_magpie.sweep.store.errors import describe_held, is_held, telling_errors
-from dria_magpie.sweep.store.text import storable, write_state, write_turn
+from dria_magpie.sweep.store.text import write_state, write_turn
 from dria_magpie.workflow import ExecutionState
 
 FILE = "store.sqlite"
@@ -138,6 +139,7 @@ class Store:
                 (attempts, number),
             )
             if state is None:
+                connection.execute("UPDATE rows SET turns = 0 WHERE number = ?", (number,))
                 connection.execute("DELETE FROM turns WHERE row = ?", (number,))
                 connection.execute("DELETE FROM states WHERE row = ?", (number,))
 
@@ -151,10 +153,10 @@ class Store:
                 "WHERE number = ?",
                 (
                     status,
-                    storable(result.model),
-                    storable(result.node),
+                    clean_text(result.model),
+                    clean_text(result.node),
                     type(error).__name__ if error else "",
-                    storable(str(error or "")),
+                    clean_text(str(error or "")),
                     number,
                 ),
             )
@@ -164,7 +166,11 @@ class Store:
     def take_up_failed(self) -> None:
         """Have the rows that failed count as begun, so that they are carried on."""
         with self.transaction() as connection:
-            connection.execute("UPDATE rows SET status = 'running' WHERE status = 'failed'")
+            # Another attempt has seeds of its own: the same ones may end in the same way.
+            connection.execute(
+                "UPDATE rows SET status = 'running', attempts = attempts + 1, reason = '', "
+                "error = '' WHERE status = 'failed'"
+            )
 
     def begin_session(self) -> int:
         """Note that a session begins, and give its number."""
@@ -180,5 +186,5 @@ class Store:
             connection.execute(
                 "UPDATE sessions SET seconds = ?, tokens_per_second = ?, rows_per_second = ?, "
                 "ending = ? WHERE number = ?",
-                (seconds, tokens, rows, storable(ending), number),
+                (seconds, tokens, rows, clean_text(ending), number),
             )

@@ -45,15 +45,6 @@ def read_state(text: str, turns: Iterable[Turn]) -> ExecutionState:
         raise StoreError(f"the state of a row in the store is damaged: {error}") from error
 
 
-def storable(text: str) -> str:
-    """Give a text that a file can hold: half a character becomes the sign for a broken one."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
 def _dump(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     try:

@@ -5,123 +5,29 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from dria_magpie.errors import InvalidInputError
 from dria_magpie.models import Sampling
-from dria_magpie.sweep.recipe_errors import explain
+from dria_magpie.sweep.recipe.errors import explain
+from dria_magpie.sweep.recipe.parts import (
+    Count,
+    Limits,
+    ModelChoice,
+    Pairing,
+    Part,
+    PersonaSource,
+    Seed,
+    Text,
+)
 
 ROW_SEEDS = "rows draw seeds of their own from the recipe's `seed`"
 SIDES = {"personas", "instructors", "responders"}
-Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
-Count = Annotated[int, Field(ge=1, le=10**12)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class PersonaSource(_Part):
-    """Where personas come from: written here, or a file.
-
-    Attributes:
-        inline: the personas themselves.
-        file: a ``.txt`` (a line each), ``.csv``, ``.jsonl`` or ``.parquet`` file. In a recipe's
-            file a relative path begins at that file, else at the working directory.
-        column: the column or key in it; by default ``persona``, or the only one.
-    """
-
-    inline: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
-    file: Text | None = None
-    column: Text | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_short_forms(cls, value: Any) -> Any:
-        if isinstance(value, (list, tuple)):
-            return {"inline": value}
-        return {"file": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _check_one(self) -> Self:
-        if (self.inline is None) == (self.file is None):
-            raise ValueError("takes either a list of personas or { file = ... }")
-        if self.inline is not None and self.column is not None:
-            raise ValueError("column belongs to a file")
-        return self
-
-    @property
-    def path(self) -> Path:
-        """Where the file is.
-
-        Raises:
-            InvalidInputError: no file can have this name.
-        """
-        file = str(self.file)
-        try:
-            if "\0" in file:
-                raise InvalidInputError("there is a NUL character in it")
-            return Path(file).expanduser()
-        except (InvalidInputError, RuntimeError) as error:
-            raise InvalidInputError(f"no file can be named {file!r}: {error}") from error
-
-
-class Pairing(_Part):
-    """Who talks to whom.
-
-    Attributes:
-        kind: ``zip`` pairs the first with the first and so on; ``product`` everyone with everyone;
-            ``random`` takes the pairs of the product in an order drawn by chance, none twice.
-        count: for ``random``: how many pairs; by default all.
-        seed: for ``random``: another seed, another order; by default the recipe's.
-    """
-
-    kind: Literal["zip", "product", "random"] = "product"
-    count: Count | None = None
-    seed: Seed | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_short_form(cls, value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _check_kind(self) -> Self:
-        if self.kind != "random" and (self.count is not None or self.seed is not None):
-            raise ValueError('count and seed belong to kind = "random"')
-        return self
-
-
-class ModelChoice(_Part):
-    """A model, and its share of the rows in relation to the other models' weights."""
-
-    name: Text
-    weight: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] = 1.0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_short_form(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-
-class Limits(_Part):
-    """What a sweep may use in all, over every session; None for no limit.
-
-    Attributes:
-        rows: rows that are finished, failed ones included.
-        tokens: tokens of prompts and completions together.
-        seconds: time in which the sweep ran.
-    """
-
-    rows: Count | None = None
-    tokens: Count | None = None
-    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-
-
-class Recipe(_Part):
+class Recipe(Part):
     """Everything that a sweep is made of; see ``docs/sweeps.md`` for each key.
 
     Example::
@@ -179,11 +85,14 @@ class Recipe(_Part):
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what was said, as a JSON object; of persona files only the names."""
+        """Give what was said, as a JSON object; of files only the names."""
         values = self.model_dump(mode="json", exclude_defaults=True)
         for side in SIDES & values.keys():
             if "file" in values[side]:
                 values[side]["file"] = Path(values[side]["file"]).name
+        for model in values.get("models", ()):
+            if model["name"].endswith(".gguf") and not model["name"].startswith("hf:"):
+                model["name"] = Path(model["name"]).name
         return values
 
     @classmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dria_magpie.errors import InvalidInputError, UnsupportedError
-from dria_magpie.sweep.recipe import PersonaSource
+from dria_magpie.sweep.recipe.parts import PersonaSource
 
 DEFAULT_COLUMN = "persona"
 Personas = tuple[str, ...]
