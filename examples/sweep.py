@@ -26,5 +26,7 @@ async def main(run_dir: Path, rows: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        raise SystemExit(__doc__)
     number = int(sys.argv[2]) if len(sys.argv) > 2 else 8
     asyncio.run(main(Path(sys.argv[1]), number))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from dria_magpie import __version__
 from dria_magpie.cli.dialogue import dialogue
 from dria_magpie.cli.export import export
 from dria_magpie.cli.models import app as models
@@ -18,6 +21,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dria-magpie {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _take_options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command(name="dialogue")(dialogue)
 app.command(name="sweep")(sweep)
 app.command(name="status")(status)

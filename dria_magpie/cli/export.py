@@ -46,8 +46,11 @@ def export(
     """Write the rows that are done, with a dataset card, also while the sweep goes on."""
     from dria_magpie.sweep import RunDir
 
-    kind = to or (Kind.PARQUET if file.suffix == ".parquet" else Kind.JSONL)
-    written = RunDir(run_dir).export(file, format=format.value, kind=kind.value, license=license)
+    written = RunDir(run_dir).export(
+        file, format=format.value, kind=to.value if to else None, license=license
+    )
+    if written.cut_off:
+        _say(f"note: {written.cut_off:,} messages were cut off at their token cap; see the card")
     _say(f"{written.rows:,} rows in {written.file}, described in {written.card}")
     if push_to_hub is not None:
         from dria_magpie.sweep.export import push

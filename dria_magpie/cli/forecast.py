@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from dria_magpie.sweep import Sweep
     from dria_magpie.sweep.forecast import Forecast
     from dria_magpie.sweep.recipe import Limits
-
-_ROWS_READ = 100
 
 
 def print_forecast(made: Sweep, client: Dria, *, as_json: bool) -> None:
@@ -34,19 +31,9 @@ def print_forecast(made: Sweep, client: Dria, *, as_json: bool) -> None:
 
 
 async def _forecast(made: Sweep, client: Dria) -> Forecast:
-    from dria_magpie.sweep import Sweep
-    from dria_magpie.sweep.forecast import forecast, sample_plan
-
-    status = made.run_dir.status() if made.run_dir.exists else None
-    trial = Sweep(sample_plan(made.plan, status), made.run_dir.path, name=made.name)
     with Interrupts(lambda: False):
-        async with client, showing_progress(trial.progress):
-            concurrency = sum(node.slots for node in await client.nodes())
-            async for _ in trial.run(client):
-                pass
-    rows = islice(made.run_dir.rows(), _ROWS_READ)
-    ending = trial.ending.reason if trial.ending else ""
-    return forecast(made.plan, rows, concurrency=concurrency, ending=ending)
+        async with client, showing_progress(made.progress):
+            return await made.forecast(client)
 
 
 def _describe(result: Forecast, limits: Limits) -> str:

@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Interrupts:
-    """Catches SIGINT and SIGTERM while a coroutine runs in this task.
+    """Catches SIGINT, SIGTERM and SIGHUP while a coroutine runs in this task.
 
     Args:
         stop: called at the first one; if it gives False, as nothing is under way, and at the
@@ -27,7 +27,10 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        for kind in (signal.SIGINT, signal.SIGTERM):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            kind = getattr(signal, name, None)
+            if kind is None or signal.getsignal(kind) is signal.SIG_IGN:
+                continue  # as nohup has it
             try:
                 asyncio.get_running_loop().add_signal_handler(kind, self._interrupt)
             except (NotImplementedError, RuntimeError, ValueError):

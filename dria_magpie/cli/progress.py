@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
+
+from dria_magpie.cli.text import printable
 
 if TYPE_CHECKING:
     from dria_magpie.sweep import Status
 
 _LINE_EVERY = 5.0
+_LONGEST = 60.0
 _FRAME_EVERY = 0.25
+_QUIET = 15.0
 
 
 @asynccontextmanager
@@ -34,54 +39,51 @@ async def showing_progress(status: Callable[[], Status | None]) -> AsyncIterator
 
 
 async def _show_lines(status: Callable[[], Status | None]) -> None:
+    wait = _LINE_EVERY
     while True:
-        await asyncio.sleep(_LINE_EVERY)
+        await asyncio.sleep(wait)
+        # A log of a whole night is read by people, too.
+        wait = min(wait * 1.1, _LONGEST)
         now = status()
         if now:
-            print(describe(now), file=sys.stderr, flush=True)
+            print(time.strftime("%H:%M:%S"), describe(now), file=sys.stderr, flush=True)
 
 
 async def _show_live(status: Callable[[], Status | None]) -> None:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.live import Live
+    from rich.text import Text
 
-    columns = (
-        TextColumn("rows"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[more]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("rows", total=None, more="starting")
+    console = Console(stderr=True)
+    with Live(console=console, transient=True, auto_refresh=False) as live:
         while True:
             now = status()
-            if now:
-                ended = now.done + now.failed
-                progress.update(bar, total=now.rows, completed=ended, more=_describe_rest(now))
+            line = describe(now) if now else "starting ..."
+            live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
             await asyncio.sleep(_FRAME_EVERY)
 
 
 def describe(status: Status) -> str:
-    """Say in one line how far a sweep has come."""
-    return f"{status.done + status.failed:,} of {status.rows:,} rows, {_describe_rest(status)}"
-
-
-def _describe_rest(status: Status) -> str:
-    parts = [f"{status.running:,} running"] if status.active else []
-    if status.failed:
-        parts.append(f"{status.failed:,} failed ({describe_reasons(status)})")
-    parts.append(f"{status.prompt_tokens + status.completion_tokens:,} tokens")
+    """Say in one line how far a sweep has come, what matters most first."""
+    parts = [f"{status.done + status.failed:,} of {status.rows:,} rows"]
     if status.active:
-        parts.append(f"{status.tokens_per_second:,.0f} tokens/s")
         left = "?" if status.eta_seconds is None else describe_time(status.eta_seconds)
         parts.append(f"{left} left")
-    return ", ".join(parts)
+        if status.quiet_seconds > _QUIET:
+            parts.append(f"no answer for {describe_time(status.quiet_seconds)}")
+    if status.failed:
+        parts.append(f"{status.failed:,} failed ({describe_reasons(status)})")
+    if status.active:
+        parts.append(f"{status.running:,} running")
+        parts.append(f"{status.tokens_per_second:,.0f} new tokens/s")
+    parts.append(f"{status.prompt_tokens:,} + {status.completion_tokens:,} tokens")
+    return printable(", ".join(parts))
 
 
 def describe_reasons(status: Status) -> str:
     """Say why rows failed, the most frequent reason first."""
     ordered = sorted(status.failed_by_reason.items(), key=lambda item: -item[1])
-    return ", ".join(f"{reason} {number:,}" for reason, number in ordered)
+    return ", ".join(f"{reason}: {number:,}" for reason, number in ordered)
 
 
 def describe_time(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,14 +34,22 @@ def _describe(now: Status) -> str:
         ("rows", f"{now.rows:,}"),
         ("done", f"{now.done:,}"),
         ("failed", f"{now.failed:,}"),
-        *((f"  {reason}", f"{number:,}") for reason, number in now.failed_by_reason.items()),
-        ("running" if now.active else "begun", f"{now.running:,}"),
+        *_describe_failures(now),
+        ("running" if now.active else "begun", f"{now.begun:,}"),
         ("left", f"{now.left:,}"),
-        ("messages", f"{now.turns:,}"),
+        ("messages", f"{now.turns:,}, {now.cut_off:,} of them cut off at their token cap"),
         ("tokens", f"{now.prompt_tokens:,} of prompts, {now.completion_tokens:,} generated"),
-        ("tokens/s", f"{now.tokens_per_second:,.1f}"),
+        ("new tokens/s", f"{now.tokens_per_second:,.1f}"),
         ("time", describe_time(now.seconds)),
     ]
     if now.eta_seconds is not None:
         lines.append(("time left", f"about {describe_time(now.eta_seconds)}"))
-    return "\n".join(f"{name:<12} {value}" for name, value in lines)
+    if now.active:
+        lines.append(("last answer", f"{describe_time(now.quiet_seconds)} ago"))
+    return "\n".join(f"{name:<14} {value}" for name, value in lines)
+
+
+def _describe_failures(now: Status) -> Iterator[tuple[str, str]]:
+    for reason, number in now.failed_by_reason.items():
+        example = printable(now.examples.get(reason, "")).replace("\n", " ")
+        yield f"  {reason}", f"{number:,}, for example: {example:.200}"

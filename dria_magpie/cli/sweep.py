@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import shlex
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dria_magpie.cli.connection import open_connection
-from dria_magpie.cli.interrupt import Interrupts
-from dria_magpie.cli.progress import describe, showing_progress
-from dria_magpie.cli.text import printable
 from dria_magpie.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from dria_magpie.client import Dria
-    from dria_magpie.sweep import Sweep
 
 
 def sweep(
@@ -43,15 +31,24 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Take up the rows again that failed.")
     ] = False,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Minutes to wait for an endpoint that has gone.")
+    ] = 10.0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Make a few rows, and print the plan.")
+        bool, typer.Option("--dry-run", help="Make a few rows, and say what all will cost.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: JSON.")] = False,
 ) -> None:
     """Make a batch of dialogues. The same command again goes on where it ended."""
+    from dria_magpie.cli.making import describe_plan, make, say
     from dria_magpie.sweep import Sweep
 
+    if dry_run and retry_failed:
+        raise InvalidInputError("give --dry-run or --retry-failed, not both")
+    if as_json and not dry_run:
+        raise InvalidInputError("--json belongs to --dry-run; `status --json` tells the rest")
     made = Sweep.from_recipe(recipe, run_dir)
+    say(describe_plan(made.plan))
     connection = open_connection(
         models=[model.name for model in made.plan.recipe.models],
         endpoint=endpoint,
@@ -59,66 +56,10 @@ def sweep(
         api_key_env=api_key_env,
         concurrency=concurrency,
     )
-    if dry_run and retry_failed:
-        raise InvalidInputError("give --dry-run or --retry-failed, not both")
     if dry_run:
         from dria_magpie.cli.forecast import print_forecast
 
         print_forecast(made, connection.client, as_json=as_json)
         return
-    raise typer.Exit(_make(made, connection.client, retry_failed=retry_failed))
-
-
-def _make(made: Sweep, client: Dria, *, retry_failed: bool) -> int:
-    """Make the sweep and give the exit code."""
-    try:
-        interrupted = asyncio.run(_run(made, client, retry_failed=retry_failed))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        interrupted = True
-    _tell_end(made)
-    if interrupted:
-        return 130
-    ending = made.ending
-    over = ending is not None and ending.kind in {"complete", "limit"}
-    return 0 if over and not made.run_dir.status().failed else 1
-
-
-async def _run(made: Sweep, client: Dria, *, retry_failed: bool) -> bool:
-    """Make the sweep; tell whether it was interrupted."""
-
-    def stop() -> bool:
-        running = made.stop()
-        if running:
-            _say(f"interrupted: {running} rows finish the call that they are at; Ctrl-C leaves now")
-        return bool(running)
-
-    with Interrupts(stop) as interrupts:
-        async with client, showing_progress(made.progress):
-            await _exhaust(made.run(client, retry_failed=retry_failed))
-    return interrupts.caught
-
-
-async def _exhaust(rows: AsyncGenerator[object, None]) -> None:
-    async with aclosing(rows):
-        async for _ in rows:
-            pass
-
-
-def _tell_end(made: Sweep) -> None:
-    if made.ending is None:
-        return
-    status = made.run_dir.status()
-    _say(printable(describe(status)))
-    if made.ending.reason:
-        _say(printable(str(made.ending)))
-    if status.failed:
-        _say("the same command with --retry-failed takes the failed rows up again")
-    if status.left:
-        _say("the same command goes on with the rest")
-    else:
-        run_dir = shlex.quote(str(made.run_dir.path))
-        _say(f"dria-magpie export {run_dir} --format messages --to jsonl -o FILE.jsonl")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    code = make(made, connection.client, retry_failed=retry_failed, patience=patience * 60)
+    raise typer.Exit(code)

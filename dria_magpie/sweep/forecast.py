@@ -13,6 +13,7 @@ from dria_magpie.sweep.row import Row
 from dria_magpie.sweep.status import Status
 
 SAMPLE = 4
+MOST_SAMPLED = 100
 _COUNTED = 100_000
 
 

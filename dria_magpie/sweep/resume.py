@@ -3,46 +3,62 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from dria_magpie.errors import InvalidInputError
 from dria_magpie.sweep.plan.plan import MAY_CHANGE, Plan
 from dria_magpie.sweep.store import Store
 
+logger = logging.getLogger(__name__)
 _ADVICE = (
     f"only {', '.join(sorted(MAY_CHANGE))} may change, and rows only grow: put the recipe back as "
-    "it was, or take a new directory with -o"
+    "it was, or take a new directory with -o; limits.rows ends a sweep earlier"
 )
 
 
-def check_same(store: Store, plan: Plan) -> None:
-    """Refuse a plan that is not the one of the store, apart from what may change.
+def prepare_store(store: Store, plan: Plan, name: str, *, trial: bool) -> None:
+    """Make a store ready for a plan.
+
+    Args:
+        store: the store, whatever it holds.
+        plan: the rows to make.
+        name: what the sweep is called.
+        trial: only a few rows are to be made, for a forecast.
 
     Raises:
-        InvalidInputError: keys of the recipe changed, or its personas; the text
-            names them.
+        InvalidInputError: the store has rows of another recipe; the text names the keys.
     """
-    digest, where = store.fact("digest"), store.path.parent
-    if digest is None:
-        return
-    planned = int(store.fact("planned") or 0)
-    if digest != plan.digest:
-        before, now = json.loads(store.fact("fixed") or "{}"), plan.fixed
-        keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-        changed = ", ".join(keys) or "its personas"
-        raise InvalidInputError(f"{where} belongs to another recipe ({changed}); {_ADVICE}")
-    if len(plan) < planned:
-        raise InvalidInputError(
-            f"{where} was planned with {planned:,} rows, and now with {len(plan):,}; {_ADVICE}"
+    [(begun,)] = store.query("SELECT count(*) FROM rows")
+    [(turns,)] = store.query("SELECT count(*) FROM turns")
+    tried = turns == 0 or store.fact("trial") == "yes"
+    why = _difference(store, plan) or ("rows" if tried and begun > len(plan) else "")
+    if why and not tried:
+        raise InvalidInputError(f"{store.path.parent} {why}; {_ADVICE}")
+    if why and begun:
+        # Whoever has seen a forecast, or that nothing works, may change the recipe.
+        context = {"action": "started_over", "rows": begun, "turns": turns}
+        logger.warning(
+            "the recipe has changed: %d rows of a dry run are dropped", begun, extra=context
         )
-
-
-def keep_plan(store: Store, plan: Plan, name: str) -> None:
-    """Note which plan the store belongs to; limits say nothing of how its rows come about."""
+        store.start_over()
     recipe = {key: value for key, value in plan.recipe.to_dict().items() if key != "limits"}
     store.keep_facts(
         name=name,
+        trial="yes" if trial and tried else "no",
         digest=plan.digest,
         planned=str(len(plan)),
         fixed=json.dumps(plan.fixed),
         recipe=json.dumps(recipe),
     )
+
+
+def _difference(store: Store, plan: Plan) -> str:
+    """Say what keeps a plan from going on with a store; "" if nothing does."""
+    planned = int(store.fact("planned") or 0)
+    if store.fact("digest") not in {None, plan.digest}:
+        before, now = json.loads(store.fact("fixed") or "{}"), plan.fixed
+        keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+        return f"belongs to another recipe ({', '.join(keys) or 'its personas'})"
+    if len(plan) < planned and store.fact("trial") != "yes":
+        return f"was planned with {planned:,} rows, and now with {len(plan):,}"
+    return ""

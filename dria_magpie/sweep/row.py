@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dria_magpie.errors import DriaMagpieError
 from dria_magpie.models import Message, TaskResult, Turn
 from dria_magpie.sweep.plan import PlannedRow
 
@@ -29,7 +30,8 @@ class Row:
         node: the address of the node that ran it last.
         attempts: how often the row was begun anew or carried on after a failure, from 1.
         seconds: time spent generating.
-        reason: why a failed row failed, as the name of an error; "" for a row that is done.
+        reason: why a failed row failed: the name of an error, with the status that an endpoint
+            answered with, such as "EndpointError 400"; "" for a row that is done.
         error: the same in words.
     """
 
@@ -84,9 +86,17 @@ def make_row(planned: PlannedRow, result: TaskResult, *, attempts: int) -> Row:
         node=result.node,
         attempts=attempts,
         seconds=result.seconds,
-        reason=type(result.error).__name__ if result.error else "",
+        reason=describe_reason(result.error),
         error=str(result.error or ""),
     )
+
+
+def describe_reason(error: DriaMagpieError | None) -> str:
+    """Give the reason under which a failure is counted; "" for none."""
+    if error is None:
+        return ""
+    status = getattr(error, "status", None)
+    return type(error).__name__ + (f" {status}" if status else "")
 
 
 def make_messages(turns: tuple[Turn, ...]) -> tuple[Message, ...]:

@@ -115,9 +115,9 @@ class SweepRun:
             retry = decide_retry(result.error, attempts, self._plan.recipe.retries)
             if not retry.again:
                 logger.info("a row failed: %s", retry.reason, extra={"action": "row_failed"})
-                halt = self._outage.add((planned, saved, result), result.error, retry)
-                if halt:
-                    self.stop(Ending("halted", halt))
+                ending = self._outage.add((planned, saved, result), result.error, retry)
+                if ending:
+                    self.stop(ending)
                 break
             saved = self._begin_again(number)
         return []
@@ -140,7 +140,8 @@ class SweepRun:
                 state = event.state
                 self._store.keep_turn(planned.number, state)
                 self._session.add_turn(event.turn)
-                self._outage.turn_done()
+                if not self.ending:  # an answer that was under way says nothing of an outage
+                    self._outage.turn_done()
                 self._brake.check()
                 if self.ending and state.step is not None:
                     return None
@@ -157,7 +158,7 @@ class SweepRun:
         rows = []
         for planned, saved, result in ended:
             row = make_row(planned, result, attempts=saved.attempts)
-            self._store.finish(planned.number, result)
+            self._store.finish(row)
             self._session.add_row(row)
             rows.append(row)
         return rows

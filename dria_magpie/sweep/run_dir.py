@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
+from dria_magpie.errors import InvalidInputError
 from dria_magpie.sweep.export import About, Exported, FileKind, Format, export_rows
 from dria_magpie.sweep.row import Row
 from dria_magpie.sweep.status import Status, read_status
@@ -57,7 +59,7 @@ class RunDir:
         file: str | Path,
         *,
         format: Format = "messages",  # noqa: A002 - what users call it
-        kind: FileKind = "jsonl",
+        kind: FileKind | None = None,
         license: str = "unknown",  # noqa: A002 - the card's field
     ) -> Exported:
         """Write the rows that are done as a dataset, with a card in the same directory.
@@ -65,14 +67,22 @@ class RunDir:
         Args:
             file: where to.
             format: ``messages`` (OpenAI, TRL), ``sharegpt`` or ``dialogue`` (Dria).
-            kind: ``jsonl`` or ``parquet``.
+            kind: ``jsonl`` or ``parquet``; by default what the file's name says.
             license: the identifier for the card, as the Hugging Face Hub knows it.
 
         Raises:
+            InvalidInputError: a format or a kind that does not exist.
             StoreError: there is no sweep, or it cannot be read.
             UnsupportedError: Parquet without the package that writes it.
             DriaMagpieError: the file cannot be written.
         """
+        file = Path(file)
+        kind = kind or ("parquet" if file.suffix == ".parquet" else "jsonl")
+        if format not in get_args(Format) or kind not in get_args(FileKind):
+            raise InvalidInputError(
+                f"format takes {', '.join(get_args(Format))}, and kind "
+                f"{', '.join(get_args(FileKind))}; not {format!r} and {kind!r}"
+            )
         with Store.read(self.path) as store, store.transaction("DEFERRED"):
             status = read_status(store, active=False)
             about = About(
@@ -82,4 +92,4 @@ class RunDir:
                 failed=status.failed,
                 license=license,
             )
-            return export_rows(read_rows(store), Path(file), format=format, kind=kind, about=about)
+            return export_rows(read_rows(store), file, format=format, kind=kind, about=about)

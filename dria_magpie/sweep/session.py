@@ -9,7 +9,7 @@ from dria_magpie.models import Turn
 from dria_magpie.sweep.limits import Spent
 from dria_magpie.sweep.row import Row
 from dria_magpie.sweep.status import Status
-from dria_magpie.sweep.store import Store
+from dria_magpie.sweep.store import Pace, Store
 
 _PACE_OVER = 60.0
 
@@ -26,9 +26,10 @@ class Session:
         self._store = store
         self._before = before
         self._ended: Counter[str] = Counter()  # rows by reason, "" for those that are done
-        self._turns = self._prompt_tokens = self._completion_tokens = 0
+        self._examples: dict[str, str] = {}
+        self._turns = self._prompt_tokens = self._completion_tokens = self._cut_off = 0
         # This clock stands still while a laptop sleeps, and so does the time that is counted.
-        self._started = time.monotonic()
+        self._started = self._last_turn = time.monotonic()
         self._marks = deque([(self._started, 0, 0)])
         self._number = store.begin_session()
 
@@ -52,20 +53,23 @@ class Session:
         """Give how far the sweep has come, without asking the store."""
         before, reasons = self._before, Counter(self._before.failed_by_reason) + self._ended
         done = reasons.pop("", 0)
-        tokens, rows = self._pace()
-        failed = reasons.total()
+        pace, failed = self._pace(), reasons.total()
         left = before.rows - before.done - done - failed
         return before.evolve(
             done=before.done + done,
             failed=failed,
             failed_by_reason=dict(reasons),
+            examples={**before.examples, **self._examples},
             running=running,
+            begun=running,
             turns=self.turns,
+            cut_off=before.cut_off + self._cut_off,
             prompt_tokens=before.prompt_tokens + self._prompt_tokens,
             completion_tokens=before.completion_tokens + self._completion_tokens,
-            seconds=self.spent.seconds,
-            tokens_per_second=tokens,
-            eta_seconds=left / rows if rows else None,
+            seconds=before.seconds + pace.seconds,
+            tokens_per_second=pace.tokens_per_second,
+            quiet_seconds=pace.quiet_seconds,
+            eta_seconds=left / pace.rows_per_second if pace.rows_per_second else None,
             active=True,
             ending="",
         )
@@ -73,12 +77,16 @@ class Session:
     def add_turn(self, turn: Turn) -> None:
         """Count a turn."""
         self._turns += 1
+        self._cut_off += turn.finish_reason == "length"
         self._prompt_tokens += turn.prompt_tokens
         self._completion_tokens += turn.completion_tokens
+        self._last_turn = time.monotonic()
 
     def add_row(self, row: Row) -> None:
         """Count a row that ended."""
         self._ended[row.reason] += 1
+        if row.reason:
+            self._examples[row.reason] = row.error
 
     def write(self, ending: str = "") -> None:
         """Tell the store how long the session has lasted, how fast it goes, and how it ended."""
@@ -86,11 +94,15 @@ class Session:
         self._marks.append((now, self._completion_tokens, self._ended.total()))
         while now - self._marks[0][0] > _PACE_OVER and len(self._marks) > 2:
             self._marks.popleft()
-        tokens, rows = self._pace()
-        self._store.keep_session(self._number, now - self._started, tokens, rows, ending)
+        self._store.keep_session(self._number, self._pace(), ending)
 
-    def _pace(self) -> tuple[float, float]:
-        """Give generated tokens and ended rows a second."""
+    def _pace(self) -> Pace:
+        now = time.monotonic()
         then, tokens, rows = self._marks[0]
-        seconds = max(time.monotonic() - then, 1e-3)
-        return (self._completion_tokens - tokens) / seconds, (self._ended.total() - rows) / seconds
+        seconds = max(now - then, 1e-3)
+        return Pace(
+            seconds=now - self._started,
+            tokens_per_second=(self._completion_tokens - tokens) / seconds,
+            rows_per_second=(self._ended.total() - rows) / seconds,
+            quiet_seconds=now - self._last_turn,
+        )

@@ -6,15 +6,17 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, aclosing
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dria_magpie.client import Dria
 from dria_magpie.errors import InvalidInputError, StoreError
-from dria_magpie.sweep.ending import STOPPED, Ending
+from dria_magpie.sweep.ending import SAMPLED, STOPPED, Ending
+from dria_magpie.sweep.forecast import MOST_SAMPLED, Forecast, forecast, sample_plan
 from dria_magpie.sweep.plan import Plan
 from dria_magpie.sweep.recipe import Recipe
-from dria_magpie.sweep.resume import check_same, keep_plan
+from dria_magpie.sweep.resume import prepare_store
 from dria_magpie.sweep.row import Row
 from dria_magpie.sweep.run import SweepRun
 from dria_magpie.sweep.run_dir import RunDir
@@ -95,18 +97,43 @@ class Sweep:
             StoreError: the store is full, damaged, or another process makes this sweep.
             DriaMagpieError: the nodes cannot be started.
         """
+        async with aclosing(self._session(dria, self.plan, retry_failed=retry_failed)) as rows:
+            async for row in rows:
+                yield row
+
+    async def forecast(self, dria: Dria) -> Forecast:
+        """Make a few rows, if there are none, and estimate what all of them will cost.
+
+        The rows are kept. If the recipe is changed before the first `run`, they are dropped.
+
+        Raises:
+            DriaMagpieError: as with `run`; or none of the rows is done, and the text says why.
+        """
+        plan = sample_plan(self.plan, self.run_dir.status() if self.run_dir.exists else None)
+        async with aclosing(self._session(dria, plan, trial=True)) as rows:
+            async for _ in rows:
+                pass
+        concurrency = sum(node.slots for node in await dria.nodes())
+        sample = islice(self.run_dir.rows(), MOST_SAMPLED)
+        ending = self.ending.reason if self.ending else ""
+        return forecast(self.plan, sample, concurrency=concurrency, ending=ending)
+
+    async def _session(
+        self, dria: Dria, plan: Plan, *, retry_failed: bool = False, trial: bool = False
+    ) -> AsyncGenerator[Row, None]:
         if self._run:
             raise InvalidInputError(
                 "this sweep runs already; leave an earlier loop with contextlib.aclosing"
             )
         with ExitStack() as stack:
             store = self._open(stack)
+            prepare_store(store, plan, self.name, trial=trial)
             if retry_failed:
                 store.take_up_failed()
             session = Session(store, read_status(store, active=True))
-            run = self._run = SweepRun(self.plan, store, session, dria)
-            stack.push(partial(self._close, run, session))
-            begun, new = read_unfinished(store), read_unbegun(store, len(self.plan))
+            run = self._run = SweepRun(plan, store, session, dria)
+            stack.push(partial(self._close, run, session, trial))
+            begun, new = read_unfinished(store), read_unbegun(store, len(plan))
             async with aclosing(run.rows(begun, new)) as rows:
                 async for row in rows:
                     yield row
@@ -129,21 +156,21 @@ class Sweep:
         except OSError as error:
             raise InvalidInputError(f"cannot make the run directory {path}: {error}") from error
         stack.enter_context(RunLock(path))
-        store = stack.enter_context(Store.open(path))
-        check_same(store, self.plan)
-        keep_plan(store, self.plan, self.name)
-        return store
+        return stack.enter_context(Store.open(path))
 
     def _close(
         self,
         run: SweepRun,
         session: Session,
+        trial: bool,
         kind: type[BaseException] | None,
         *_: object,
     ) -> None:
         self.ending, self._run = run.ending, None
+        if trial and run.ending and run.ending.kind == "limit":
+            self.ending = SAMPLED
         try:
-            session.write(str(run.ending or ""))
+            session.write(str(self.ending or ""))
         except StoreError:
             if kind is None:
                 raise

@@ -390,7 +390,7 @@ def test_a_file_gets_the_permissions_of_any_other(tmp_path):
 
 
 def test_a_name_that_no_reader_takes_for_the_kind(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"let it end in \.parquet"):
+    with pytest.raises(InvalidInputError, match=r"a name that ends in \.parquet"):
         export([], tmp_path / "x.jsonl", kind="parquet")
     (tmp_path / "x.jsonl").mkdir()
     with pytest.raises(InvalidInputError, match="choose another name"):

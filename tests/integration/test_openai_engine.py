@@ -146,6 +146,21 @@ async def test_a_missing_finish_reason_is_stop_and_missing_counts_are_zero():
     assert generation == Generation(text="Hi", model="m")
 
 
+@pytest.mark.parametrize(
+    ("said", "counted"),
+    [(2**31 - 1, 2**31 - 1), (2**31, 0), (2**53 + 1, 0), (10**30, 0), (-1, 0), (7.0, 0), (True, 0)],
+)
+async def test_counts_that_cannot_be_counts_are_zero(said, counted):
+    usage = {
+        "prompt_tokens": said,
+        "completion_tokens": said,
+        "prompt_tokens_details": {"cached_tokens": said},
+    }
+    generation, _ = await ask(raw(json.dumps(completion("Hi") | {"usage": usage})))
+    made = (generation.prompt_tokens, generation.completion_tokens, generation.cached_tokens)
+    assert made == (counted,) * 3
+
+
 async def test_a_cut_off_answer_is_marked():
     generation, _ = await ask(answer("Hel", finish_reason="length"))
     assert generation.finish_reason == "length"

@@ -341,7 +341,7 @@ async def test_no_network(tmp_path, monkeypatch):
 
 async def test_files_that_are_gone(hub, tmp_path):
     exported = export(tmp_path)
-    gone = Exported(file=exported.file, rows=1, card=tmp_path / "gone.md")
+    gone = Exported(file=exported.file, rows=1, cut_off=0, card=tmp_path / "gone.md")
     with pytest.raises(InvalidInputError, match="export again, then push"):
         await try_push(gone)
     assert hub.asked == []

@@ -21,8 +21,9 @@ from dria_magpie.errors import EndpointError, StoreError
 from dria_magpie.models import Sampling, TaskResult, Turn
 from dria_magpie.sweep.plan import Plan, PlannedRow
 from dria_magpie.sweep.recipe import Recipe
+from dria_magpie.sweep.row import Row, make_row
 from dria_magpie.sweep.status import read_status
-from dria_magpie.sweep.store import RunLock, SavedRow, Store, connection
+from dria_magpie.sweep.store import Pace, RunLock, SavedRow, Store, connection
 from dria_magpie.sweep.store.reading import (
     read_rows,
     read_saved,
@@ -77,15 +78,20 @@ def say(store: Store, number: int, *turns: Turn) -> ExecutionState:
     return state
 
 
-def result_of(number: int, state: ExecutionState | None = None, error=None) -> TaskResult:
+def row_of(number: int, state: ExecutionState | None = None, error=None) -> Row:
     turns = state.turns if state else ()
-    return TaskResult(id=PLAN[number].id, model="m", error=error, turns=turns)
+    result = TaskResult(id=PLAN[number].id, model="m", error=error, turns=turns)
+    return make_row(PLAN[number], result, attempts=1)
 
 
 def finish(store: Store, number: int, *, fails=False) -> None:
     state = say(store, number, make_turn("why"), make_turn("because"))
     error = EndpointError("it was down", 503) if fails else None
-    store.finish(number, result_of(number, state, error))
+    store.finish(row_of(number, state, error))
+
+
+def pace_of(seconds: float, tokens: float, rows: float) -> Pace:
+    return Pace(seconds=seconds, tokens_per_second=tokens, rows_per_second=rows, quiet_seconds=0.25)
 
 
 # Rows
@@ -146,7 +152,7 @@ def test_a_turn_that_is_kept_twice_counts_as_one_turn(store):
 
 def test_a_row_that_is_done_keeps_its_turns_and_no_state(store):
     state = say(store, 0, make_turn("why"), make_turn("because", completion_tokens=6))
-    store.finish(0, result_of(0, state))
+    store.finish(row_of(0, state))
     assert store.query("SELECT count(*) FROM states") == [(0,)]
     [row] = read_rows(store)
     assert (row.number, row.id, row.seed, row.status) == (0, PLAN[0].id, PLAN[0].seed, "done")
@@ -162,9 +168,9 @@ def test_a_row_that_is_done_keeps_its_turns_and_no_state(store):
 
 def test_a_row_that_failed_keeps_its_state_and_says_why(store):
     state = say(store, 0, make_turn())
-    store.finish(0, result_of(0, state, EndpointError("down \ud800", 503)))
+    store.finish(row_of(0, state, EndpointError("down \ud800", 503)))
     [row] = read_rows(store)
-    assert (row.status, row.reason, row.error) == ("failed", "EndpointError", "down \ufffd")
+    assert (row.status, row.reason, row.error) == ("failed", "EndpointError 503", "down \ufffd")
     assert row.turns == state.turns
     assert read_saved(store, 0).state == state
     assert read_unfinished(store) == []
@@ -175,7 +181,20 @@ def test_failed_rows_are_taken_up_again_where_they_stand(store):
     finish(store, 1, fails=True)
     store.take_up_failed()
     assert read_unfinished(store) == [1]
-    assert len(read_saved(store, 1).state.turns) == 2
+    saved = read_saved(store, 1)
+    assert (saved.attempts, len(saved.state.turns)) == (2, 2)
+    found = store.query("SELECT status, attempts, reason, error FROM rows ORDER BY number")
+    assert found == [("done", 1, "", ""), ("running", 2, "", "")]
+    status = read_status(store, active=False)
+    assert (status.failed, status.failed_by_reason, status.begun) == (0, {}, 1)
+
+
+def test_rows_that_did_not_fail_are_not_taken_up_again(store):
+    finish(store, 0)
+    say(store, 1, make_turn())
+    store.take_up_failed()
+    store.take_up_failed()
+    assert store.query("SELECT status, attempts FROM rows") == [("done", 1), ("running", 1)]
 
 
 def test_another_attempt_goes_on_from_the_state(store):
@@ -210,8 +229,26 @@ def test_rows_are_read_in_order_whatever_the_gaps(store):
     assert [row.number for row in rows] == numbers
     assert all([turn.text for turn in row.turns] == ["why", "because"] for row in rows)
     assert all(row.status == ("failed" if row.number % 6 == 0 else "done") for row in rows)
-    assert [row.number for row in read_rows(store, 3, 301)] == [*range(4, 260, 2), 300, 301]
-    assert list(read_rows(store, 261, 299)) == []
+
+
+def test_turns_are_read_row_by_row(store):
+    """A dialogue may be long, so that only one is held at a time."""
+    for number in range(3):
+        finish(store, number)
+    with store.transaction() as writing:
+        writing.execute("UPDATE turns SET turn = '{' WHERE row = 1")
+    rows = read_rows(store)
+    assert next(rows).number == 0
+    with pytest.raises(StoreError, match="is damaged"):
+        next(rows)
+
+
+def test_a_row_that_ended_without_a_turn_is_read_with_none(store):
+    finish(store, 0)
+    store.begin(PLAN[1])
+    store.finish(row_of(1, error=EndpointError("no", 400)))
+    finish(store, 2)
+    assert [len(row.turns) for row in read_rows(store)] == [2, 0, 2]
 
 
 def test_without_rows_there_is_nothing_to_read(store):
@@ -250,10 +287,10 @@ def test_sessions_add_their_times_and_the_last_one_has_the_pace(store):
     store.keep_facts(planned="10")
     for seconds, ending in ((5.0, "limit: x"), (2.5, "halted: half \ud800")):
         number = store.begin_session()
-        store.keep_session(number, 0.5, 1.0, 0.1, "")
-        store.keep_session(number, seconds, 30.0, 2.0, ending)
+        store.keep_session(number, pace_of(0.5, 1.0, 0.1), "")
+        store.keep_session(number, pace_of(seconds, 30.0, 2.0), ending)
     status = read_status(store, active=False)
-    assert (status.seconds, status.tokens_per_second) == (7.5, 30.0)
+    assert (status.seconds, status.tokens_per_second, status.quiet_seconds) == (7.5, 30.0, 0.25)
     assert (status.ending, status.eta_seconds) == ("halted: half \ufffd", None)
     running = read_status(store, active=True)
     assert (running.ending, running.eta_seconds) == ("", 5.0)
@@ -274,9 +311,11 @@ def test_a_status_counts_as_one_who_counts_by_hand(store):
         kinds[kind] += 1
         errors = {"EndpointError": EndpointError("x"), "StoreError": StoreError("x")}
         if kind != "running":
-            store.finish(number, result_of(number, state, errors.get(kind)))
+            store.finish(row_of(number, state, errors.get(kind)))
     status = read_status(store, active=False)
-    assert (status.rows, status.done, status.running) == (60, kinds[""], kinds["running"])
+    assert (status.rows, status.done, status.begun) == (60, kinds[""], kinds["running"])
+    assert status.running == 0
+    assert read_status(store, active=True).running == kinds["running"]
     assert status.failed_by_reason == {k: kinds[k] for k in ("EndpointError", "StoreError")}
     assert status.failed == sum(status.failed_by_reason.values())
     assert (status.turns, status.completion_tokens) == (turns, tokens)

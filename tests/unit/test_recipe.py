@@ -464,8 +464,15 @@ def test_an_unknown_key_of_a_source_is_named(source):
 
 def test_what_is_suggested_belongs_to_the_same_table():
     assert complaint(PERSONAS + "colum = 3").endswith("colum: unknown key")
-    assert complaint(PERSONAS + "limits.retries = 3").endswith("limits.retries: unknown key")
-    assert complaint(PERSONAS + "[[models]]\nname = 'm'\nseed = 3").endswith("unknown key")
+    assert complaint(PERSONAS + "limits.colum = 3").endswith("limits.colum: unknown key")
+
+
+@pytest.mark.parametrize("text", ["limits.retries = 3", "[[models]]\nname = 'm'\nretries = 3"])
+def test_a_key_of_the_recipe_that_stands_in_a_table_is_told_where_it_belongs(text):
+    said = complaint(PERSONAS + text)
+    assert said.endswith(
+        "retries: unknown key; keys of the recipe itself stand before the first [table]"
+    )
 
 
 @pytest.mark.parametrize(

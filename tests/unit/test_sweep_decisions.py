@@ -33,7 +33,7 @@ from dria_magpie.sweep import Status
 from dria_magpie.sweep.ending import COMPLETE, Ending
 from dria_magpie.sweep.forecast import forecast, sample_plan
 from dria_magpie.sweep.limits import is_used_up, used_up
-from dria_magpie.sweep.outage import MOST_IN_A_ROW, Outage
+from dria_magpie.sweep.outage import MOST_IN_A_ROW, MOST_OWN_IN_A_ROW, Outage
 from dria_magpie.sweep.plan import Plan
 from dria_magpie.sweep.recipe import Limits, Recipe
 from dria_magpie.sweep.retry import RowRetry, decide_retry
@@ -53,8 +53,8 @@ def all_errors() -> set[type[DriaMagpieError]]:
 
 # Whether a row is tried again
 
-WORTH_IT = {EngineError, EmptyCompletionError, EndpointError, DrainedError}
-FOR_ALL = {NoNodeError, ModelFileError, UnsupportedError}
+ENDPOINTS = {EngineError, EndpointError, DrainedError}
+SETUP = {NoNodeError, ModelFileError, UnsupportedError}
 FOR_GOOD = {
     DriaMagpieError,
     InvalidInputError,
@@ -71,14 +71,20 @@ FOR_GOOD = {
 
 
 def test_every_kind_of_error_is_decided_on():
-    assert all_errors() == WORTH_IT | FOR_ALL | FOR_GOOD
+    assert all_errors() == ENDPOINTS | {EmptyCompletionError} | SETUP | FOR_GOOD
 
 
-@pytest.mark.parametrize("kind", sorted(WORTH_IT, key=str))
-def test_a_failure_of_the_model_is_tried_as_often_as_the_recipe_says(kind):
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        *((kind, "endpoint") for kind in sorted(ENDPOINTS, key=str)),
+        (EmptyCompletionError, "row"),
+    ],
+)
+def test_a_failure_of_the_model_is_tried_as_often_as_the_recipe_says(kind, fault):
     decided = [decide_retry(kind("why"), attempts, 2) for attempts in (1, 2, 3, 4)]
     assert [retry.again for retry in decided] == [True, True, False, False]
-    assert not any(retry.for_all for retry in decided)
+    assert {retry.fault for retry in decided} == {fault}
     assert decided[2].reason == "3 attempts were made"
 
 
@@ -87,108 +93,173 @@ def test_with_no_retries_nothing_is_tried_again():
     assert decide_retry(DOWN, 1, 1).again
 
 
-@pytest.mark.parametrize("kind", sorted(FOR_ALL, key=str))
-def test_where_nothing_serves_the_model_every_row_fails(kind):
-    assert decide_retry(kind("why"), 1, 100) == RowRetry(False, True, "nothing serves the model")
+@pytest.mark.parametrize("kind", sorted(SETUP, key=str))
+def test_where_nothing_serves_the_model_it_is_the_setup(kind):
+    assert decide_retry(kind("why"), 1, 100) == RowRetry(False, "setup", "nothing serves the model")
 
 
 @pytest.mark.parametrize("kind", sorted(FOR_GOOD, key=str))
 def test_what_ends_in_the_same_way_is_not_tried_again(kind):
     retry = decide_retry(kind("why"), 1, 100)
-    assert (retry.again, retry.for_all) == (False, False)
+    assert (retry.again, retry.fault) == (False, "row")
 
 
 @pytest.mark.parametrize("status", [None, 408, 409, 425, 429, 500, 501, 502, 503, 504, 529, 599])
 def test_passing_troubles_of_an_endpoint_are_tried_again(status):
     assert decide_retry(EndpointError("why", status), 1, 2).again
-    assert not decide_retry(EndpointError("why", status), 3, 2).again
-    assert not decide_retry(EndpointError("why", status), 3, 2).for_all
+    last = decide_retry(EndpointError("why", status), 3, 2)
+    assert last == RowRetry(False, "endpoint", "3 attempts were made")
 
 
-@pytest.mark.parametrize("status", [401, 402, 403, 404, 405])
-def test_a_refusal_that_is_no_rows_fault_is_meant_for_all(status):
+@pytest.mark.parametrize("status", [401, 402, 404, 405])
+def test_a_refusal_of_everybody_is_the_setup(status):
     retry = decide_retry(EndpointError("why", status), 1, 100)
-    assert retry == RowRetry(False, True, f"the endpoint refuses with {status}")
+    assert retry == RowRetry(False, "setup", f"the endpoint refuses with {status}")
 
 
-@pytest.mark.parametrize("status", [300, 301, 307, 400, 410, 413, 415, 418, 422, 451])
+@pytest.mark.parametrize("status", [300, 301, 307, 400, 403, 410, 413, 415, 418, 422, 451])
 def test_a_refusal_of_the_prompt_is_the_rows_own(status):
+    """A content filter says 403, too."""
     retry = decide_retry(EndpointError("why", status), 1, 100)
-    assert (retry.again, retry.for_all) == (False, False)
-    assert str(status) in retry.reason
+    assert retry == RowRetry(False, "row", f"the endpoint refuses this prompt with {status}")
 
 
 # Rows that fail, or a sweep that cannot go on
 
-AGAIN, ALL, OWN = (
-    RowRetry(True, False, "again"),
-    RowRetry(False, True, "for all"),
-    RowRetry(False, False, "for good"),
+ROW, ENDPOINT, SETTING = (
+    RowRetry(False, "row", "its own"),
+    RowRetry(False, "endpoint", "may come back"),
+    RowRetry(False, "setup", "for all"),
 )
+FAULTS = [ROW, ENDPOINT, SETTING]
+faults = pytest.mark.parametrize("fault", FAULTS, ids=lambda retry: retry.fault)
+others = pytest.mark.parametrize("fault", FAULTS[1:], ids=lambda retry: retry.fault)
 
 
-def test_a_failure_is_held_back_until_a_turn_is_done():
-    outage = Outage[int]()
-    assert outage.add(1, DOWN, OWN) == ""
-    assert outage.add(2, DOWN, OWN) == ""
+def test_before_anything_worked_a_failure_is_held_back_until_a_turn_is_done():
+    outage = Outage[int](works=False)
+    assert outage.add(1, DOWN, ENDPOINT) is None
+    assert outage.add(2, DOWN, ENDPOINT) is None
     assert outage.release() == []
     outage.turn_done()
     assert outage.release() == [1, 2]
     assert outage.release() == []
 
 
-def test_a_turn_tells_nothing_of_failures_after_it():
-    outage = Outage[int]()
+@others
+def test_a_failure_that_may_be_the_endpoints_is_held_back_though_something_worked(fault):
+    outage = Outage[int](works=True)
+    assert outage.add(1, DOWN, fault) is None
+    assert outage.release() == []
     outage.turn_done()
-    outage.add(1, DOWN, OWN)
+    assert outage.release() == [1]
     assert outage.release() == []
 
 
-def test_once_every_row_was_tried_all_failures_count_once():
-    outage = Outage[int]()
-    outage.add(1, DOWN, OWN)
+@others
+def test_a_turn_tells_nothing_of_failures_after_it(fault):
+    outage = Outage[int](works=False)
     outage.turn_done()
-    outage.add(2, DOWN, OWN)
+    outage.add(1, DOWN, fault)
+    assert outage.release() == []
+
+
+def test_a_rows_own_failure_is_real_at_once_though_nothing_worked():
+    outage = Outage[int](works=False)
+    for number in range(MOST_IN_A_ROW - 1):
+        assert outage.add(number, DOWN, ROW) is None
+        assert outage.release() == [number]
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["earlier", "now"])
+def test_once_something_worked_hundreds_of_rows_may_fail_for_themselves(works):
+    outage = Outage[int](works=works)
+    if not works:
+        outage.turn_done()
+    for number in range(MOST_OWN_IN_A_ROW - 1):
+        assert outage.add(number, DOWN, ROW) is None
+        assert outage.release() == [number]
+    assert outage.add(199, DOWN, ROW).kind == "halted"
+    assert outage.release() == [199]
+
+
+def test_a_rows_own_failure_leaves_the_held_ones_held():
+    outage = Outage[int](works=True)
+    for number in range(MOST_IN_A_ROW - 1):
+        assert outage.add(number, DOWN, ENDPOINT) is None
+        assert outage.add(100 + number, DOWN, ROW) is None
+    assert outage.release() == list(range(100, 100 + MOST_IN_A_ROW - 1))
+    assert outage.add(99, DOWN, ENDPOINT).reason.startswith("20 rows failed")
+
+
+@faults
+@pytest.mark.parametrize("works", [True, False])
+def test_once_every_row_was_tried_all_failures_count_once(fault, works):
+    outage = Outage[int](works=works)
+    outage.add(1, DOWN, fault)
+    outage.turn_done()
+    outage.add(2, DOWN, fault)
     assert outage.release_all() == [1, 2]
     assert outage.release_all() == []
 
 
-def test_too_many_failures_in_a_row_halt_a_sweep():
-    outage = Outage[int]()
-    outage.turn_done()
-    said = [outage.add(number, DOWN, OWN) for number in range(MOST_IN_A_ROW)]
-    assert said[:-1] == [""] * 19
-    assert said[-1] == "20 rows failed and nothing succeeded; the last: the server is down"
-    assert outage.release() == []
+def test_failures_count_once_every_row_was_tried_though_nothing_worked():
+    outage = Outage[int](works=False)
+    assert outage.add(1, DOWN, ROW) is outage.add(2, DOWN, ENDPOINT) is None
+    assert outage.release_all() == [1, 2]
 
 
-def test_each_turn_begins_the_count_of_failures_anew():
-    outage = Outage[int]()
+@pytest.mark.parametrize(
+    ("fault", "works", "kind"),
+    [
+        (ROW, False, "halted"),
+        (ENDPOINT, False, "halted"),
+        (SETTING, True, "halted"),
+        # It may come back by itself.
+        (ENDPOINT, True, "outage"),
+    ],
+)
+def test_too_many_failures_in_a_row_end_a_sweep(fault, works, kind):
+    outage = Outage[int](works=works)
+    said = [outage.add(number, DOWN, fault) for number in range(MOST_IN_A_ROW)]
+    assert said[:-1] == [None] * 19
+    assert said[-1] == Ending(
+        kind, "20 rows failed, and none succeeded meanwhile; the last: the server is down"
+    )
+    assert outage.release() == (list(range(MOST_IN_A_ROW)) if fault is ROW else [])
+
+
+@others
+def test_each_turn_begins_the_count_of_failures_anew(fault):
+    outage = Outage[int](works=True)
     for number in range(100):
-        assert outage.add(number, DOWN, OWN) == ""
+        assert outage.add(number, DOWN, fault) is None
         if number % 19 == 18:
             outage.turn_done()
     assert outage.release() == list(range(95))
 
 
 @pytest.mark.parametrize("status", [401, 404])
-def test_a_refusal_for_all_halts_a_sweep_that_never_worked(status):
+def test_one_failure_of_the_setup_halts_a_sweep_that_never_worked(status):
     error = EndpointError("bad key", status)
-    outage = Outage[int]()
-    assert outage.add(1, error, decide_retry(error, 1, 2)) == "bad key"
+    outage = Outage[int](works=False)
+    assert outage.add(1, error, decide_retry(error, 1, 2)) == Ending("halted", "bad key")
     assert outage.release() == []
 
 
-def test_a_refusal_for_all_halts_even_after_failures_of_other_kinds():
-    outage = Outage[int]()
-    outage.add(1, DOWN, OWN)
-    assert outage.add(2, DOWN, ALL) == "the server is down"
+def test_a_failure_of_the_setup_halts_even_after_failures_of_other_kinds():
+    outage = Outage[int](works=False)
+    outage.add(1, DOWN, ENDPOINT)
+    assert outage.add(2, DOWN, SETTING) == Ending("halted", "the server is down")
 
 
-def test_a_refusal_for_all_is_the_rows_own_once_something_worked():
-    outage = Outage[int]()
-    outage.turn_done()
-    assert outage.add(1, DOWN, ALL) == ""
+@pytest.mark.parametrize("works", [True, False], ids=["earlier", "now"])
+def test_a_failure_of_the_setup_is_held_once_something_worked(works):
+    outage = Outage[int](works=works)
+    if not works:
+        outage.turn_done()
+    assert outage.add(1, DOWN, SETTING) is None
+    assert outage.release() == []
     outage.turn_done()
     assert outage.release() == [1]
 
@@ -249,13 +320,13 @@ def test_a_time_is_said_as_people_do(seconds, said):
 
 def test_reasons_are_said_with_the_most_frequent_first():
     status = Status(rows=9, failed_by_reason={"A": 1, "EndpointError": 2000, "B": 3})
-    assert describe_reasons(status) == "EndpointError 2,000, B 3, A 1"
+    assert describe_reasons(status) == "EndpointError: 2,000, B: 3, A: 1"
     assert describe_reasons(Status(rows=9)) == ""
 
 
 def test_reasons_may_be_any_mapping():
     status = Status(rows=9, failed_by_reason=MappingProxyType({"A": 1}))
-    assert describe_reasons(status) == "A 1"
+    assert describe_reasons(status) == "A: 1"
 
 
 def test_a_sweep_that_runs_is_said_with_its_pace():
@@ -272,19 +343,25 @@ def test_a_sweep_that_runs_is_said_with_its_pace():
         active=True,
     )
     assert describe(status) == (
-        "1,203 of 5,000 rows, 64 running, 3 failed (EndpointError 2, EmptyCompletionError 1), "
-        "1,234,567 tokens, 1,234 tokens/s, 67 min left"
+        "1,203 of 5,000 rows, 67 min left, 3 failed (EndpointError: 2, EmptyCompletionError: 1), "
+        "64 running, 1,234 new tokens/s, 1,000,000 + 234,567 tokens"
     )
 
 
 def test_a_pace_that_is_not_known_is_said_so():
     said = describe(Status(rows=5, running=2, active=True))
-    assert said == "0 of 5 rows, 2 running, 0 tokens, 0 tokens/s, ? left"
+    assert said == "0 of 5 rows, ? left, 2 running, 0 new tokens/s, 0 + 0 tokens"
+
+
+@pytest.mark.parametrize(("quiet", "said"), [(14, False), (16, True)])
+def test_a_silence_is_told_once_it_is_long(quiet, said):
+    told = describe(Status(rows=5, running=2, active=True, quiet_seconds=quiet))
+    assert (f"no answer for {quiet} s" in told) is said
 
 
 def test_a_sweep_that_ended_has_no_pace():
     status = Status(rows=5, done=5, prompt_tokens=10, completion_tokens=5, tokens_per_second=7)
-    assert describe(status) == "5 of 5 rows, 15 tokens"
+    assert describe(status) == "5 of 5 rows, 10 + 5 tokens"
 
 
 def test_what_is_left_is_never_below_none():
@@ -358,12 +435,18 @@ def test_rows_that_failed_are_no_sample():
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
-    [([], "no row was made"), ([make_row(0, status="failed", error="it was down")], "it was down")],
+    ("rows", "ending", "said"),
+    [
+        ([], "", "no row was made"),
+        ([], "the key is wrong", "the key is wrong"),
+        ([make_row(0, status="failed", error="it was down")], "", "it was down"),
+        ([make_row(0, status="failed", error="it was down")], "the key is wrong", "it was down"),
+    ],
 )
-def test_without_a_row_that_is_done_there_is_no_forecast(rows, said):
-    with pytest.raises(DriaMagpieError, match=f"there is no row to estimate from: {said}"):
-        forecast(make_plan(), rows, concurrency=1)
+def test_without_a_row_that_is_done_there_is_no_forecast(rows, ending, said):
+    with pytest.raises(DriaMagpieError) as caught:
+        forecast(make_plan(), rows, concurrency=1, ending=ending)
+    assert str(caught.value) == f"there is no row to estimate from; {said}"
 
 
 def test_an_engine_that_counts_no_tokens_costs_none():
@@ -401,11 +484,25 @@ def test_a_huge_plan_is_estimated_at_once(rows):
     assert mixed.calls == pytest.approx(4 * rows, rel=0.01)
 
 
-@pytest.mark.parametrize(("limit", "made"), [(None, 4), (2, 2), (4, 4), (9, 4)])
-def test_the_sample_is_the_same_plan_with_a_few_rows(limit, made):
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [
+        (None, 4),
+        (Status(rows=100), 4),
+        (Status(rows=100, done=2), 4),
+        (Status(rows=100, done=4), 4),
+        (Status(rows=100, done=30), 30),
+        # Failed ones count among the rows of the limit, but are no sample.
+        (Status(rows=100, failed=7), 11),
+        (Status(rows=100, done=3, failed=7), 11),
+        (Status(rows=100, done=30, failed=7), 37),
+    ],
+)
+@pytest.mark.parametrize("limit", [None, 2, 4, 9, 50])
+def test_the_sample_is_the_same_plan_with_a_few_rows(status, wanted, limit):
     limits = {"tokens": 50} | ({"rows": limit} if limit else {})
     plan = make_plan(rows=100, limits=limits)
-    sample = sample_plan(plan)
-    assert sample.recipe.limits == Limits(rows=made, tokens=50)
+    sample = sample_plan(plan, status)
+    assert sample.recipe.limits == Limits(rows=min(wanted, limit or wanted), tokens=50)
     assert (sample.digest, len(sample), sample[7]) == (plan.digest, 100, plan[7])
     assert plan.recipe.limits.rows == limit

@@ -191,3 +191,21 @@ def test_requests_and_answers_change_only_as_copies():
     assert request.model == "m"
     assert Generation(text="x").evolve(text="y") == Generation(text="y")
     assert pickle.loads(pickle.dumps(TURN)) == TURN
+
+
+COUNTS = ["prompt_tokens", "cached_tokens", "completion_tokens"]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("count", [-1, 2**31, 2**53 + 1, 10**30, 1.0, True, "7", None])
+def test_an_answer_refuses_a_count_of_tokens_that_cannot_be_one(name, count):
+    with pytest.raises(InvalidInputError, match=name):
+        Generation(text="x", **{name: count})
+    with pytest.raises(InvalidInputError, match=name):
+        Generation(text="x").evolve(**{name: count})
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("count", [0, 1, 2**31 - 1])
+def test_an_answer_takes_any_count_of_tokens_that_can_be_one(name, count):
+    assert getattr(Generation(text="x", **{name: count}), name) == count

@@ -35,9 +35,11 @@ class Exported:
     Attributes:
         file: the data.
         rows: dialogues in it.
+        cut_off: messages in it that were cut off at their token cap.
         card: the card as it was named, which is not README.md where a foreign one is in place.
     """
 
     file: Path
     rows: int
+    cut_off: int
     card: Path

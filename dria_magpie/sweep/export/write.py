@@ -61,14 +61,15 @@ def export_rows(
             card.seal()
             data.keep()
             card.keep()
-    return Exported(file=file, rows=tally.rows, card=card.target)
+    return Exported(file=file, rows=tally.rows, cut_off=tally.cut_off, card=card.target)
 
 
 def _check_name(file: Path, kind: FileKind) -> None:
     if file.suffix not in SUFFIXES[kind]:
+        endings = " or ".join(SUFFIXES[kind])
         raise InvalidInputError(
-            f"{file} has no name of a {kind} file, so no reader would know it: "
-            f"let it end in {SUFFIXES[kind][0]}"
+            f"a {kind} file has a name that ends in {endings}, or no reader would know it; "
+            f"not {file.name!r}"
         )
     if file.exists() and not file.is_file():
         raise InvalidInputError(f"{file} is no file that can be replaced; choose another name")

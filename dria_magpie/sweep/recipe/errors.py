@@ -69,6 +69,8 @@ def _describe(problem: ErrorDetails, model: type[BaseModel]) -> str:
     kind, loc = problem["type"], problem["loc"]
     if kind == "extra_forbidden":
         known = _known(model, loc[:-1])
+        if len(loc) > 1 and loc[-1] in model.model_fields:
+            return "unknown key; keys of the recipe itself stand before the first [table]"
         if len(loc) == 1:
             known += [f"sampling.{field.name}" for field in fields(Sampling)]
         short = {name.rpartition(".")[2]: name for name in reversed(known)}

@@ -62,11 +62,21 @@ def _read_txt(path: Path, column: str | None) -> Found:
 
 def _read_csv(path: Path, column: str | None) -> Found:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, strict=True)
+        header = file.readline()
+        file.seek(0)
+        # Spreadsheets of half the world write semicolons.
+        delimiter = max(",;\t", key=header.count)
+        rows = csv.DictReader(file, strict=True, delimiter=delimiter)
         try:
             name = _choose(path, column, rows.fieldnames or ())
             for row in rows:
-                yield f"line {rows.reader.line_num}", row[name]
+                where = f"line {rows.reader.line_num}"
+                if None in row:
+                    raise InvalidInputError(
+                        f"{path}, {where}: more fields than the header has; a text with a "
+                        f"{delimiter!r} in it is put in double quotes"
+                    )
+                yield where, row[name]
         except csv.Error as error:
             where = f"{path}, line {rows.reader.line_num}"
             raise InvalidInputError(f"{where}: not CSV: {error}") from error

@@ -71,6 +71,8 @@ class Recipe(Part):
     def _check_sampling(cls, value: dict[str, Any]) -> dict[str, Any]:
         if "seed" in value:
             raise ValueError(f"takes no seed: {ROW_SEEDS}")
+        if cls.model_fields.keys() & value.keys():
+            raise ValueError("keys of the recipe itself stand before the first [table]")
         return Sampling.from_dict(value).to_dict()
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ CREATE TABLE rows (
     turns INTEGER NOT NULL DEFAULT 0,
     prompt_tokens INTEGER NOT NULL DEFAULT 0,
     completion_tokens INTEGER NOT NULL DEFAULT 0,
+    cut_off INTEGER NOT NULL DEFAULT 0,
     reason TEXT NOT NULL DEFAULT '',
     error TEXT NOT NULL DEFAULT ''
 ) STRICT;
@@ -44,5 +45,6 @@ CREATE TABLE sessions (
     seconds REAL NOT NULL DEFAULT 0,
     tokens_per_second REAL NOT NULL DEFAULT 0,
     rows_per_second REAL NOT NULL DEFAULT 0,
+    quiet_seconds REAL NOT NULL DEFAULT 0,
     ending TEXT NOT NULL DEFAULT ''
 ) STRICT;

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from dria_magpie.errors import StoreError
-from dria_magpie.models import TaskResult
 from dria_magpie.models.text import clean_text
 from dria_magpie.sweep.plan import PlannedRow
+from dria_magpie.sweep.row import Row
 from dria_magpie.sweep.store.connection import open_for_reading, open_for_writing
 from dria_magpie.sweep.store.errors import describe_held, is_held, telling_errors
+from dria_magpie.sweep.store.pace import Pace
 from dria_magpie.sweep.store.text import write_state, write_turn
 from dria_magpie.workflow import ExecutionState
 
@@ -126,8 +127,16 @@ class Store:
             )
             connection.execute(
                 "UPDATE rows SET turns = ?, seconds = ?, prompt_tokens = prompt_tokens + ?, "
-                "completion_tokens = completion_tokens + ? WHERE number = ?",
-                (position + 1, state.seconds, turn.prompt_tokens, turn.completion_tokens, number),
+                "completion_tokens = completion_tokens + ?, cut_off = cut_off + ? "
+                "WHERE number = ?",
+                (
+                    position + 1,
+                    state.seconds,
+                    turn.prompt_tokens,
+                    turn.completion_tokens,
+                    turn.finish_reason == "length",
+                    number,
+                ),
             )
 
     def begin_again(self, number: int, attempts: int, state: ExecutionState | None) -> None:
@@ -139,29 +148,23 @@ class Store:
                 (attempts, number),
             )
             if state is None:
-                connection.execute("UPDATE rows SET turns = 0 WHERE number = ?", (number,))
+                connection.execute(
+                    "UPDATE rows SET turns = 0, cut_off = 0 WHERE number = ?", (number,)
+                )
                 connection.execute("DELETE FROM turns WHERE row = ?", (number,))
                 connection.execute("DELETE FROM states WHERE row = ?", (number,))
 
-    def finish(self, number: int, result: TaskResult) -> None:
+    def finish(self, row: Row) -> None:
         """Note that a row is done, or failed for good."""
-        error = result.error
-        status = "failed" if error else "done"
+        named = (row.model, row.node, row.reason, row.error)
         with self.transaction() as connection:
             connection.execute(
                 "UPDATE rows SET status = ?, model = ?, node = ?, reason = ?, error = ? "
                 "WHERE number = ?",
-                (
-                    status,
-                    clean_text(result.model),
-                    clean_text(result.node),
-                    type(error).__name__ if error else "",
-                    clean_text(str(error or "")),
-                    number,
-                ),
+                (row.status, *map(clean_text, named), row.number),
             )
-            if not error:
-                connection.execute("DELETE FROM states WHERE row = ?", (number,))
+            if row.status == "done":
+                connection.execute("DELETE FROM states WHERE row = ?", (row.number,))
 
     def take_up_failed(self) -> None:
         """Have the rows that failed count as begun, so that they are carried on."""
@@ -178,13 +181,24 @@ class Store:
             cursor = connection.execute("INSERT INTO sessions (started) VALUES (?)", (time.time(),))
             return cursor.lastrowid or 0
 
-    def keep_session(
-        self, number: int, seconds: float, tokens: float, rows: float, ending: str
-    ) -> None:
-        """Keep how long a session has lasted, its pace a second, and how it ended."""
+    def keep_session(self, number: int, pace: Pace, ending: str) -> None:
+        """Keep how long a session has lasted, its pace, and how it ended."""
         with self.transaction() as connection:
             connection.execute(
                 "UPDATE sessions SET seconds = ?, tokens_per_second = ?, rows_per_second = ?, "
-                "ending = ? WHERE number = ?",
-                (seconds, tokens, rows, clean_text(ending), number),
+                "quiet_seconds = ?, ending = ? WHERE number = ?",
+                (
+                    pace.seconds,
+                    pace.tokens_per_second,
+                    pace.rows_per_second,
+                    pace.quiet_seconds,
+                    clean_text(ending),
+                    number,
+                ),
             )
+
+    def start_over(self) -> None:
+        """Forget every row and session, as those of a dry run with another recipe."""
+        with self.transaction() as connection:
+            for table in ("rows", "turns", "states", "sessions"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
