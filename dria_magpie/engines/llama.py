@@ -33,7 +33,7 @@ class LlamaEngine:
 
     Args:
         model: a known model, ``hf:ORG/REPO/FILE.gguf``, or the path of a ``.gguf`` file, which is
-            then served under the file's name without its ending.
+            then served under this path, and under the file's name without its ending.
         slots: calls at once. Each has the whole context to itself.
         context: tokens of each slot; None for what the model was trained with.
 

@@ -348,13 +348,15 @@ def test_no_process_survives_its_program(end):
     assert errors == ""
 
 
-async def test_a_file_of_ones_own_is_served_under_its_name(tmp_path):
+async def test_a_file_of_ones_own_is_served_under_its_name_and_its_path(tmp_path):
     (tmp_path / "mine.gguf").symlink_to(WEIGHTS)
-    mine = small(model=str(tmp_path / "mine.gguf"))
-    request = ask("Hi.", max_tokens=2).evolve(model="mine")
-    assert (await mine.generate(request)).model == "mine"
-    assert mine.models == ("mine",)
+    path = str(tmp_path / "mine.gguf")
+    mine = small(model=path)
+    for name in ("mine", path):
+        request = ask("Hi.", max_tokens=2).evolve(model=name)
+        assert (await mine.generate(request)).model == "mine"
     await mine.aclose()
+    assert mine.models == ("mine", path)
 
 
 async def test_a_truncated_file(tmp_path):
