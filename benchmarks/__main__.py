@@ -7,7 +7,7 @@ from importlib import import_module
 
 from benchmarks.table import Figure, machine, print_table
 
-NAMES = ("startup", "orchestration", "sweep", "rows", "throughput", "cache")
+NAMES = ("startup", "orchestration", "sweep", "rows", "synthesis", "throughput", "cache")
 
 
 def main() -> None:

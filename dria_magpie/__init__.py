@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         EndpointError,
         EngineError,
         GraphError,
+        InstructionError,
         InvalidInputError,
         LimitError,
         ModelFileError,
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
         UnsupportedError,
         WorkflowError,
     )
-    from dria_magpie.factory import MagPie
+    from dria_magpie.factory import MagPie, SelfSynthesis
+    from dria_magpie.magpie import Magpie, MagpieGenerator
     from dria_magpie.models import (
         Engine,
         Generation,
@@ -82,11 +84,14 @@ __all__ = [
     "Generation",
     "GenerationRequest",
     "GraphError",
+    "InstructionError",
     "InvalidInputError",
     "LimitError",
     "LlamaEngine",
     "LocalNetwork",
     "MagPie",
+    "Magpie",
+    "MagpieGenerator",
     "Message",
     "Model",
     "ModelFileError",
@@ -103,6 +108,7 @@ __all__ = [
     "Row",
     "RunDir",
     "Sampling",
+    "SelfSynthesis",
     "StateError",
     "Status",
     "StepError",
@@ -124,9 +130,11 @@ _HOMES = {
     "client": "Dria",
     "engines": "LlamaEngine OpenAIEngine RetryPolicy",
     "errors": "ContextLengthError DrainedError DriaMagpieError EmptyCompletionError EndpointError "
-    "EngineError GraphError InvalidInputError LimitError ModelFileError NoNodeError ParseError "
-    "StateError StepError StoreError TaskTimeoutError UnsupportedError WorkflowError",
-    "factory": "MagPie",
+    "EngineError GraphError InstructionError InvalidInputError LimitError ModelFileError "
+    "NoNodeError ParseError StateError StepError StoreError TaskTimeoutError UnsupportedError "
+    "WorkflowError",
+    "factory": "MagPie SelfSynthesis",
+    "magpie": "Magpie MagpieGenerator",
     "models": "Engine Generation GenerationRequest Message Model NodeInfo Sampling Task "
     "TaskResult Turn",
     "network": "LocalNetwork Network",

@@ -13,6 +13,7 @@
     │   ├── EndpointError        the endpoint refused, broke or never answered
     │   ├── ContextLengthError   the prompt does not fit into the model's context
     │   ├── EmptyCompletionError the model answered with nothing
+    │   ├── InstructionError     the model wrote nothing that a user could have written
     │   ├── DrainedError         the engine begins no more calls, as it was asked to
     │   ├── UnsupportedError     this engine or version cannot do what was asked
     │   └── ModelFileError       weights are missing, damaged or cannot be loaded
@@ -104,6 +105,10 @@ class ContextLengthError(EngineError):
 
 class EmptyCompletionError(EngineError):
     """The model answered with nothing, again and again."""
+
+
+class InstructionError(EngineError):
+    """An open user turn came to nothing, again and again: cut off, empty, or not a user's words."""
 
 
 class DrainedError(EngineError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dria_magpie.errors import InvalidInputError, ModelFileError
@@ -34,6 +35,7 @@ def open_connection(
     network: str | None,
     api_key_env: str | None,
     concurrency: int | None = None,
+    chat_template: Path | None = None,
 ) -> Connection:
     """Give a client for an endpoint, a network, or what the environment says; see `Dria`.
 
@@ -59,6 +61,7 @@ def open_connection(
         models=models,
         embedded=engines,
         concurrency=concurrency,
+        chat_template=chat_template,
     )
     return Connection(Dria(chosen), tuple(models))
 

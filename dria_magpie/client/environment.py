@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from dria_magpie.errors import InvalidInputError, UnsupportedError
 from dria_magpie.models import Engine
@@ -21,6 +22,7 @@ def choose_network(
     models: Sequence[str] = (),
     embedded: Sequence[Engine] = (),
     concurrency: int | None = None,
+    chat_template: Path | None = None,
 ) -> Network:
     """Give the network of the first that is said.
 
@@ -33,6 +35,7 @@ def choose_network(
         models: what the endpoint serves; asked of it if empty.
         embedded: the engines in this process; none for the default model.
         concurrency: dialogues at once; None for what the engines do by themselves.
+        chat_template: the file of an endpoint's chat template, for open user turns.
 
     Raises:
         InvalidInputError: something that is no URL.
@@ -49,7 +52,13 @@ def choose_network(
 
     if endpoint is not None:
         most = DEFAULT_CONCURRENCY if concurrency is None else concurrency
-        engine = OpenAIEngine(endpoint, api_key=api_key, models=models, concurrency=most)
+        engine = OpenAIEngine(
+            endpoint,
+            api_key=api_key,
+            models=models,
+            concurrency=most,
+            chat_template=chat_template,
+        )
         return LocalNetwork([Node(engine)])
     return LocalNetwork([Node(list(embedded) or LlamaEngine(), slots=concurrency)])
 

@@ -21,6 +21,8 @@ class Stream(Generic[Item, Outcome]):
         run: runs one item.
         window: how many items are running, or finished and not yet taken.
         deadline: the loop's time from which on an iterator, which may be endless, is not read.
+        ordered: give outcomes in the order of the items. One that waits for an earlier one takes
+            room, so that a slow item holds the others up in the end.
     """
 
     def __init__(
@@ -29,8 +31,11 @@ class Stream(Generic[Item, Outcome]):
         run: Callable[[Item], Awaitable[Outcome]],
         window: int,
         deadline: float | None = None,
+        *,
+        ordered: bool = False,
     ) -> None:
         self._items = items
+        self._ordered = ordered
         self._endless = not isinstance(items, Sized)
         self._deadline = deadline
         self._run = run
@@ -47,6 +52,7 @@ class Stream(Generic[Item, Outcome]):
         """
         feeder = asyncio.create_task(self._feed())
         total, taken = None, 0
+        waiting: dict[int, Outcome] = {}
         try:
             while taken != total:
                 news = await self._news.get()
@@ -55,9 +61,13 @@ class Stream(Generic[Item, Outcome]):
                 if isinstance(news, int):
                     total = news
                     continue
-                taken += 1
-                yield news
-                self._room.release()
+                position, outcome = news
+                waiting[position] = outcome
+                while (taken if self._ordered else position) in waiting:
+                    place = taken if self._ordered else position
+                    yield place, waiting.pop(place)
+                    taken += 1
+                    self._room.release()
         finally:
             await _cancel(feeder, *self._running)
 

@@ -13,6 +13,7 @@ from dria_magpie.engines.chat.failures import Failure, Kind
 from dria_magpie.engines.chat.gate import Gate
 from dria_magpie.engines.chat.retry import RetryDecision, RetryPolicy
 from dria_magpie.engines.child import Child
+from dria_magpie.engines.prompts.template import ChatTemplate
 from dria_magpie.engines.weights.files import Weights
 from dria_magpie.engines.weights.names import KNOWN
 from dria_magpie.errors import ModelFileError, UnsupportedError
@@ -109,6 +110,7 @@ async def launch(weights: Weights, slots: int, context: int, gate: Gate) -> Llam
         # still reads was cancelled, as long as other calls keep it from looking
         extra={"return_progress": True, **_defaults(weights)},
         gate=gate,
+        template=lambda: ChatTemplate.from_gguf(weights.path),
     )
     return LlamaProcess(child, client)
 

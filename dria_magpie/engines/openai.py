@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from dria_magpie.engines.chat.client import ChatClient
 from dria_magpie.engines.chat.gate import Gate
 from dria_magpie.engines.chat.retry import DEFAULT_RETRY, RetryPolicy
+from dria_magpie.engines.prompts.template import ChatTemplate
 from dria_magpie.errors import InvalidInputError
 from dria_magpie.models import ANY_MODEL, Generation, GenerationRequest
 
@@ -25,6 +27,9 @@ class OpenAIEngine:
             overloaded.
         timeout: seconds for one call.
         retry: how often and how fast a failed call is made again.
+        chat_template: for open user turns: the model's chat template, as the path of a
+            tokenizer_config.json, a ``.jinja`` or a ``.gguf`` file; None to ask llama-server for
+            it, or to go by the model's name.
 
     Raises:
         InvalidInputError: an argument that cannot work.
@@ -43,6 +48,7 @@ class OpenAIEngine:
         concurrency: int = 64,
         timeout: float = 600.0,
         retry: RetryPolicy = DEFAULT_RETRY,
+        chat_template: str | Path | ChatTemplate | None = None,
     ) -> None:
         if isinstance(models, str):
             raise InvalidInputError(f"models takes a list of names, such as [{models!r}]")
@@ -62,6 +68,7 @@ class OpenAIEngine:
             concurrency=concurrency,
             timeout=timeout,
             retry=retry,
+            template=None if chat_template is None else lambda: _read_template(chat_template),
             gate=self._gate,
         )
 
@@ -114,6 +121,10 @@ class OpenAIEngine:
         """Close every connection; a later call opens them again."""
         self._started = self._given
         await self._client.aclose()
+
+
+def _read_template(given: str | Path | ChatTemplate) -> ChatTemplate:
+    return given if isinstance(given, ChatTemplate) else ChatTemplate.from_file(Path(given))
 
 
 def normalise_url(base_url: str) -> str:

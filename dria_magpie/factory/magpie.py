@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, overload
 
-from dria_magpie.errors import InvalidInputError, ParseError
+from dria_magpie.errors import ParseError
+from dria_magpie.factory.arguments import SECONDS_PER_MESSAGE, cast, check_text, check_turns
 from dria_magpie.factory.results import Result, parse_dialogue
 from dria_magpie.factory.singleton import Singleton
 from dria_magpie.models import Sampling
 from dria_magpie.workflow import Workflow
-from dria_magpie.workflow.parts import WorkflowTask
 
-# Waiting for an endpoint that is busy counts, and a dialogue that was paid for is not given up.
-SECONDS_PER_MESSAGE = 3600
-MOST_TURNS = 1_000_000
 Dialogue = dict[str, Any]
 
 
@@ -65,17 +62,17 @@ class MagPie(Singleton):
             InvalidInputError: an empty text, or `num_turns` below 1.
         """
         memory = {
-            "instructor_persona": _text("instructor_persona", instructor_persona),
-            "responding_persona": _text("responding_persona", responding_persona),
+            "instructor_persona": check_text("instructor_persona", instructor_persona),
+            "responding_persona": check_text("responding_persona", responding_persona),
         }
         for name, value in (("topic", topic), ("language", language)):
             if value is not None:
-                memory[name] = _text(name, value)
-        graph = _skeleton(tuple(memory), 2 * _count(num_turns))
+                memory[name] = check_text(name, value)
+        graph = _skeleton(tuple(memory), 2 * check_turns(num_turns))
         instructor, responder, end = graph.tasks
         tasks = (
-            _cast(instructor, instructor_sampling, instructor_model),
-            _cast(responder, responder_sampling, responder_model),
+            cast(instructor, instructor_sampling, instructor_model),
+            cast(responder, responder_sampling, responder_model),
             end,
         )
         return graph.evolve(external_memory=memory, tasks=tasks)
@@ -154,18 +151,6 @@ def _task(name: str, texts: Sequence[str], opening: list[dict[str, str]]) -> dic
     }
 
 
-def _cast(task: WorkflowTask, sampling: object, model: object) -> WorkflowTask:
-    """Give a speaker's task with its own sampling and model."""
-    if sampling is None and model is None:
-        return task
-    if isinstance(sampling, Mapping):
-        sampling = Sampling.from_dict(sampling)
-    if sampling is not None and not isinstance(sampling, Sampling):
-        raise InvalidInputError(f"{task.id}_sampling takes a Sampling, not {sampling!r}")
-    name = None if model is None else _text(f"{task.id}_model", model)
-    return task.model_copy(update={"sampling": sampling, "model": name})
-
-
 def _steps(messages: int) -> list[dict[str, Any]]:
     said_enough = {
         "input": {"type": "size", "key": "chat"},
@@ -191,22 +176,3 @@ def _user(content: str) -> dict[str, str]:
 @cache
 def _prompt(name: str) -> str:
     return files("dria_magpie.factory").joinpath("prompts", f"{name}.md").read_text("utf-8").strip()
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError(
-            f'{name} takes a text, such as "A curious scientist", not {value!r:.80}'
-        )
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInputError(f"{name} is not valid text: {error}") from error
-    return value
-
-
-def _count(num_turns: object) -> int:
-    if type(num_turns) is not int or not 1 <= num_turns <= MOST_TURNS:
-        given = num_turns if type(num_turns) is not int or abs(num_turns) < 10**9 else "more"
-        raise InvalidInputError(f"num_turns takes 1 to {MOST_TURNS:,}, not {given!r}")
-    return num_turns

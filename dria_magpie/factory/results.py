@@ -28,20 +28,30 @@ def parse_dialogue(result: Result) -> list[dict[str, str]]:
     Raises:
         ParseError: the task failed, or its result is no dialogue.
     """
+    texts = enumerate(read_texts(result))
+    return [{SPEAKERS[position % 2]: text} for position, text in texts]
+
+
+def read_texts(result: Result) -> list[str]:
+    """Give the texts of a result that is a list of messages, verbatim.
+
+    Raises:
+        ParseError: the task failed, or its result is no such list, or one of them is empty.
+    """
     error = getattr(result, "error", None)
     if error:
         cause = error if isinstance(error, BaseException) else None
         raise ParseError(f"the task failed, so there is no dialogue: {error}") from cause
     if not hasattr(result, "result") or not hasattr(result, "model"):
         raise ParseError(f"a result has the attributes result and model; {result!r:.80} has not")
-    messages: list[dict[str, str]] = []
+    texts: list[str] = []
     for position, text in enumerate(_read(result.result)):
         if not isinstance(text, str):
             raise ParseError(f"message {position} is {type(text).__name__}, not a text")
         if not text.strip():
             raise ParseError(f"message {position} is empty")
-        messages.append({SPEAKERS[position % 2]: text})
-    return messages
+        texts.append(text)
+    return texts
 
 
 def _read(text: object) -> list[object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol
 
 from dria_magpie.errors import InvalidInputError
@@ -83,7 +83,7 @@ class Sampling:
         Raises:
             InvalidInputError: an unknown name, or a value out of its range.
         """
-        unknown = set(map(str, values)) - _SAMPLING_NAMES
+        unknown = set(map(str, values)) - set(_SAMPLING_NAMES)
         if unknown:
             raise InvalidInputError(
                 f"unknown sampling parameter {', '.join(sorted(unknown))}; "
@@ -93,9 +93,13 @@ class Sampling:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the attributes that are set, ready for JSON."""
-        chosen = {k: v for k, v in asdict(self).items() if v is not None and v != ()}
-        if "stop" in chosen:
+        # Not asdict, which copies every value: that took a fifth of a whole call.
+        values = {name: getattr(self, name) for name in _SAMPLING_NAMES}
+        chosen = {name: value for name, value in values.items() if value is not None}
+        if self.stop:
             chosen["stop"] = list(self.stop)
+        else:
+            del chosen["stop"]
         return chosen
 
     def evolve(self, **changes: Any) -> Sampling:
@@ -114,7 +118,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "presence_penalty": (-2, 2, False),
     "repetition_penalty": (1e-9, 100, False),
 }
-_SAMPLING_NAMES = {field.name for field in fields(Sampling)}
+_SAMPLING_NAMES = tuple(field.name for field in fields(Sampling))
 
 
 def _check_number(name: str, value: object, low: float, high: float, whole: bool) -> None:

@@ -7,12 +7,13 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from dria_magpie.errors import DrainedError, DriaMagpieError, EngineError, LimitError, StepError
-from dria_magpie.models import Generation, GenerationRequest, Task, Turn
+from dria_magpie.models import Task, Turn
 from dria_magpie.node.events import Event, TurnDone
+from dria_magpie.node.instructions import Generate, generate_instruction
 from dria_magpie.node.results import make_result
 from dria_magpie.workflow import (
     ExecutionState,
@@ -28,7 +29,6 @@ from dria_magpie.workflow import (
 logger = logging.getLogger(__name__)
 # Time counts generation only, so that a stranger's graph could turn in circles for ever.
 MOST_MOVES = 100_000
-Generate = Callable[[GenerationRequest], Awaitable[Generation]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,10 @@ async def _answer(assignment: Assignment, call: NextCall, generate: Generate) ->
     request = call.request if call.request.model else call.request.evolve(model=assignment.model)
     started = time.perf_counter()
     try:
-        generation = await generate(request)
+        if request.open_user_turn:
+            generation, request = await generate_instruction(generate, request)
+        else:
+            generation = await generate(request)
     except DrainedError:
         raise
     except EngineError as error:

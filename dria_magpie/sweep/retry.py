@@ -11,6 +11,7 @@ from dria_magpie.errors import (
     EmptyCompletionError,
     EndpointError,
     EngineError,
+    InstructionError,
     ModelFileError,
     NoNodeError,
     UnsupportedError,
@@ -19,6 +20,8 @@ from dria_magpie.errors import (
 Fault = Literal["row", "endpoint", "setup"]
 # Nobody is let in, or the address, the model or the money is missing. Not 403: it may be a filter.
 _REFUSED = {401, 402, 404, 405}
+# The endpoint answered, though not with what was asked for.
+_UNUSABLE = (EmptyCompletionError, InstructionError)
 _WORTH_IT = {408, 409, 425, 429}
 
 
@@ -55,7 +58,7 @@ def decide_retry(error: DriaMagpieError, attempts: int, retries: int) -> RowRetr
         return RowRetry(False, "row", f"the endpoint refuses this prompt with {status}")
     if not isinstance(error, EngineError) or isinstance(error, ContextLengthError):
         return RowRetry(False, "row", "another attempt would end in the same way")
-    fault: Fault = "row" if isinstance(error, EmptyCompletionError) else "endpoint"
+    fault: Fault = "row" if isinstance(error, _UNUSABLE) else "endpoint"
     if attempts > retries:
         return RowRetry(False, fault, f"{attempts} attempts were made")
     return RowRetry(True, fault, "another attempt may succeed")

@@ -59,6 +59,30 @@ def test_the_example_of_many_pairs() -> None:
     assert "dialogues" in done.stderr
 
 
+def test_the_example_of_self_synthesis() -> None:
+    done = run(sys.executable, "-W", "error", "examples/self_synthesis.py", "2")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [len(row["conversation"]) for row in rows] == [4, 4]
+    assert {row["system_prompt_key"] for row in rows} <= {"science", "cooking"}
+
+
+def test_rows_from_nothing(tmp_path: Path) -> None:
+    program, *arguments = shlex.split(blocks("sh")[2])
+    assert program == "dria-magpie"
+    few = ["2" if argument == "20" else argument for argument in arguments]
+    done = run(MAGPIE, *few, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
+    roles = [message["role"] for row in rows for message in row["conversation"]]
+    assert roles == ["user", "assistant", "user", "assistant"] * 2
+    assert all(m["content"].strip() for row in rows for m in row["conversation"])
+    again = run(MAGPIE, *few, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
 def test_the_example_of_a_sweep_goes_on_when_it_is_run_again(tmp_path: Path) -> None:
     for rows, made in ((2, 2), (3, 1)):
         done = run(sys.executable, "-W", "error", "examples/sweep.py", str(tmp_path), str(rows))

@@ -15,7 +15,7 @@ from dria_magpie import errors
 def test_the_flat_namespace_is_sorted_and_complete() -> None:
     names = [name for name in dria_magpie.__all__ if name != "__version__"]
     assert names == sorted(names, key=lambda name: (not name[0].isupper(), name))
-    homes = ["client", "engines", "errors", "factory", "models", "network", "node"]
+    homes = ["client", "engines", "errors", "factory", "magpie", "models", "network", "node"]
     homes += ["sweep", "workflow"]
     public = {
         name

@@ -16,6 +16,7 @@ from dria_magpie.errors import (
     EndpointError,
     EngineError,
     GraphError,
+    InstructionError,
     InvalidInputError,
     LimitError,
     ModelFileError,
@@ -54,6 +55,7 @@ def all_errors() -> set[type[DriaMagpieError]]:
 # Whether a row is tried again
 
 ENDPOINTS = {EngineError, EndpointError, DrainedError}
+UNUSABLE = {EmptyCompletionError, InstructionError}
 SETUP = {NoNodeError, ModelFileError, UnsupportedError}
 FOR_GOOD = {
     DriaMagpieError,
@@ -71,7 +73,7 @@ FOR_GOOD = {
 
 
 def test_every_kind_of_error_is_decided_on():
-    assert all_errors() == ENDPOINTS | {EmptyCompletionError} | SETUP | FOR_GOOD
+    assert all_errors() == ENDPOINTS | UNUSABLE | SETUP | FOR_GOOD
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,12 @@ from typing import Any, TypeVar
 from dria_magpie.engines.chat.concurrency import AdaptiveLimiter, Signal
 from dria_magpie.engines.chat.failures import CallFailed, Failure, Kind, final_error
 from dria_magpie.engines.chat.gate import Gate
-from dria_magpie.engines.chat.payload import decode_answer, decode_models, encode_request
+from dria_magpie.engines.chat.payload import (
+    decode_answer,
+    decode_models,
+    encode_request,
+    make_body,
+)
 from dria_magpie.engines.chat.retry import (
     DEFAULT_RETRY,
     RetryDecision,
@@ -42,7 +47,9 @@ from dria_magpie.engines.chat.retry import (
 )
 from dria_magpie.engines.chat.system_role import alternates, fold
 from dria_magpie.engines.chat.wire import Connection
-from dria_magpie.errors import UnsupportedError
+from dria_magpie.engines.prompts.template import ChatTemplate
+from dria_magpie.engines.raw.discovery import find_writer
+from dria_magpie.engines.raw.writer import RawWriter
 from dria_magpie.models import Generation, GenerationRequest, Message
 
 _Answer = TypeVar("_Answer")
@@ -63,6 +70,8 @@ class ChatClient:
         max_tokens: the cap of messages for requests without one; None leaves it to the endpoint.
         extra: fields for the body of each call, which this endpoint alone knows.
         gate: what each call passes before it begins; None for one that stays open.
+        template: gives the chat template for raw prompts; None to ask the endpoint, or to go by
+            the model's name.
     """
 
     def __init__(
@@ -77,6 +86,7 @@ class ChatClient:
         max_tokens: int | None = None,
         extra: Mapping[str, Any] = MappingProxyType({}),
         gate: Gate | None = None,
+        template: Callable[[], ChatTemplate] | None = None,
     ) -> None:
         self._url = url
         self._concurrency = concurrency
@@ -89,6 +99,9 @@ class ChatClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._limiter = AdaptiveLimiter(concurrency, self._gate)
         self._folding: set[str] = set()
+        self._template = template
+        self._writers: dict[str, RawWriter] = {}
+        self._finding = asyncio.Lock()
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Answer one request.
@@ -97,18 +110,15 @@ class ChatClient:
             EngineError: no answer could be had.
             DrainedError: the gate was shut before an answer was there.
         """
-        if request.open_user_turn:
-            raise UnsupportedError(
-                "no engine of this version writes an open user turn; take a workflow in which a "
-                "persona writes the user's messages, such as MagPie's"
-            )
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             # Calls that a dead loop left behind never give their permits back
             self._loop = loop
             self._limiter = AdaptiveLimiter(self._concurrency, self._gate)
+            self._finding = asyncio.Lock()
         course = _Course(request.model, answered=self._limiter.answered)
-        return await self._with_retries(lambda: self._attempt(request, course), course)
+        attempt = self._continue if request.open_user_turn else self._attempt
+        return await self._with_retries(lambda: attempt(request, course), course)
 
     async def list_models(self) -> tuple[str, ...] | None:
         """Give the names of the served models, or None if the endpoint does not say.
@@ -164,20 +174,43 @@ class ChatClient:
     async def _complete(
         self, request: GenerationRequest, messages: Sequence[Message], course: _Course
     ) -> Generation:
-        body = encode_request(
-            request,
-            messages,
-            empty=sum(failure.kind is Kind.EMPTY for failure in course.failures),
-            max_tokens=self._max_tokens,
-            stream=self._stream,
-            extra=self._extra,
-        )
+        body = encode_request(request, messages, **self._options(course))
+        answer = await self._send("/chat/completions", body, course)
+        return decode_answer(answer, request, course.calls)
+
+    async def _continue(self, request: GenerationRequest, course: _Course) -> Generation:
+        """Have the user's message written, from a prompt that ends where it begins."""
+        writer = await self._find_writer(request.model)
+        prompt = writer.write(request.messages)
+        body = make_body(request, **self._options(course))
+        body["prompt"] = prompt.text
+        body["stop"] = [*request.sampling.stop, *prompt.stop]
+        answer = await self._send(writer.route.url, writer.route.encode(body), course)
+        return decode_answer(writer.route.decode(answer), request, course.calls)
+
+    async def _find_writer(self, model: str) -> RawWriter:
+        async with self._finding:
+            if model not in self._writers:
+                template = self._template() if self._template else None
+                found = await find_writer(self._connection, self._url, model, template)
+                self._writers[model] = found
+        return self._writers[model]
+
+    def _options(self, course: _Course) -> dict[str, Any]:
+        return {
+            "empty": sum(failure.kind is Kind.EMPTY for failure in course.failures),
+            "max_tokens": self._max_tokens,
+            "stream": self._stream,
+            "extra": self._extra,
+        }
+
+    async def _send(self, route: str, body: bytes, course: _Course) -> Any:
         limiter = self._limiter
         await limiter.acquire()
         signal, retry_after = Signal.NEITHER, None
         course.calls += 1
         try:
-            answer = await self._connection.post("/chat/completions", body)
+            answer = await self._connection.post(route, body)
             signal = Signal.ANSWERED
         except CallFailed as failed:
             failure = failed.failure
@@ -189,7 +222,7 @@ class ChatClient:
             raise CallFailed(replace(failure, unlucky=unlucky)) from failed.__cause__
         finally:
             limiter.release(signal, retry_after)
-        return decode_answer(answer, request, course.calls)
+        return answer
 
 
 @dataclass(slots=True)

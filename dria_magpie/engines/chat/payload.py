@@ -23,19 +23,32 @@ _SAMPLING = tuple(field.name for field in fields(Sampling))
 
 
 def encode_request(
+    request: GenerationRequest, messages: Sequence[Message], **options: Any
+) -> bytes:
+    """Write the body of a chat call.
+
+    Args:
+        request: what to generate.
+        messages: its prompt, in a form that the model's chat template takes.
+        options: see `make_body`.
+    """
+    body = make_body(request, **options)
+    body["messages"] = [{"role": m.role, "content": m.content} for m in messages]
+    return json.dumps(body).encode()
+
+
+def make_body(
     request: GenerationRequest,
-    messages: Sequence[Message],
     *,
     empty: int = 0,
     max_tokens: int | None = None,
     stream: bool = False,
     extra: Mapping[str, Any] = MappingProxyType({}),
-) -> bytes:
-    """Write the body of a call.
+) -> dict[str, Any]:
+    """Give what the bodies of all calls have: everything but the prompt.
 
     Args:
         request: what to generate.
-        messages: its prompt, in a form that the model's chat template takes.
         empty: how many calls for this request were answered with nothing.
         max_tokens: the cap where the request has none.
         stream: whether the answer is to come in pieces.
@@ -54,8 +67,7 @@ def encode_request(
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     body["model"] = request.model
-    body["messages"] = [{"role": m.role, "content": m.content} for m in messages]
-    return json.dumps(body).encode()
+    return body
 
 
 def decode_answer(body: Any, request: GenerationRequest, attempts: int = 1) -> Generation:

@@ -54,7 +54,7 @@ class _Pieces:
             self._head |= {name: chunk[name] for name in ("model", "usage") if chunk.get(name)}
             for choice in (chunk.get("choices") or ())[:1]:
                 delta = choice.get("delta") or {}
-                self._texts.append(delta.get("content") or "")
+                self._texts.append(delta.get("content") or choice.get("text") or "")
                 thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
                 self._thoughts.append(thought)
                 self.finish_reason = choice.get("finish_reason") or self.finish_reason

@@ -69,7 +69,7 @@ class Connection:
         try:
             async with session.request(
                 method,
-                self._url + route,
+                route if route.startswith("http") else self._url + route,
                 # aiohttp warns of large bodies unless they are files
                 data=io.BytesIO(body) if body and len(body) >= _LARGE else body,
                 headers=_JSON if body else None,

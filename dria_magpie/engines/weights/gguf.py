@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 from dria_magpie.errors import ModelFileError
 
-_MAGIC = b"GGUF"
-_STRING, _ARRAY = 8, 9
+MAGIC = b"GGUF"
+STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"} | {
     12: "d"
 }
@@ -20,7 +20,7 @@ def has_magic(path: Path) -> bool:
     """Tell whether the file begins as every GGUF does; False if it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(4) == _MAGIC
+            return file.read(4) == MAGIC
     except OSError:
         return False
 
@@ -46,18 +46,19 @@ def trained_context(path: Path) -> int:
 
 def _find_context(file: BinaryIO) -> int:
     magic, version, _, count = struct.unpack("<4sIQQ", file.read(24))
-    if magic != _MAGIC or version not in (2, 3):
+    if magic != MAGIC or version not in (2, 3):
         raise ValueError(magic)
     for _ in range(count):
-        key = _read_value(file, _STRING)
-        value = _read_value(file, *struct.unpack("<I", file.read(4)))
+        key = read_value(file, STRING)
+        value = read_value(file, *struct.unpack("<I", file.read(4)))
         if key.endswith(".context_length"):
             return int(value)
     raise KeyError("context_length")
 
 
-def _read_value(file: BinaryIO, kind: int) -> Any:
-    if kind == _STRING:
+def read_value(file: BinaryIO, kind: int) -> Any:
+    """Read a value of the metadata; of an array, nothing is kept."""
+    if kind == STRING:
         (size,) = struct.unpack("<Q", file.read(8))
         if size > _LONGEST_TEXT:
             raise ValueError(size)
@@ -68,7 +69,7 @@ def _read_value(file: BinaryIO, kind: int) -> Any:
     if kind == _ARRAY:
         element, count = struct.unpack("<IQ", file.read(12))
         for _ in range(count):
-            _read_value(file, element)
+            read_value(file, element)
         return None
     code = _SCALARS[kind]
     return struct.unpack(f"<{code}", file.read(struct.calcsize(f"<{code}")))[0]

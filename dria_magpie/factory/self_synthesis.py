@@ -1,0 +1,187 @@
+"""`SelfSynthesis`: a model writes both sides, the user's messages from their opening alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, overload
+
+from dria_magpie.errors import ParseError
+from dria_magpie.factory.arguments import SECONDS_PER_MESSAGE, cast, check_text, check_turns
+from dria_magpie.factory.results import Result, read_texts
+from dria_magpie.factory.singleton import Singleton
+from dria_magpie.models import Sampling
+from dria_magpie.workflow import Workflow
+
+# Instructions are drawn hot, for variety; answers cool, for quality.
+INSTRUCTION_SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=512)
+RESPONSE_SAMPLING = Sampling(temperature=0.0)
+Conversation = dict[str, Any]
+_ROLES = ("user", "assistant")
+
+
+class SelfSynthesis(Singleton):
+    """Emits conversations that a model holds with itself. One instance, without state.
+
+    The user's messages are written by the model, given only what opens a user's turn in its chat
+    template: the MAGPIE method. Engines that take no raw prompts refuse it.
+
+    Example::
+
+        synthesis = SelfSynthesis()
+        result = await dria.execute(Task(workflow=synthesis.workflow(num_turns=2)))
+        synthesis.parse_result(result)["conversation"][0]  # {"role": "user", "content": ...}
+    """
+
+    def workflow(
+        self,
+        system_prompt: str | None = None,
+        num_turns: int = 1,
+        *,
+        end_with_user: bool = False,
+        only_instruction: bool = False,
+        instruction_sampling: Sampling | None = None,
+        response_sampling: Sampling | None = None,
+        instruction_model: str | None = None,
+        response_model: str | None = None,
+    ) -> Workflow:
+        """Give the graph of a conversation.
+
+        Args:
+            system_prompt: stands before both sides' messages; None for none.
+            num_turns: the user's messages with their answers.
+            end_with_user: leave the last answer out.
+            only_instruction: one message of the user, whatever `num_turns` says.
+            instruction_sampling: how the user's messages are drawn; what it leaves open is
+                temperature 1 and 512 tokens. One that is cut off is drawn again.
+            response_sampling: how the answers are drawn; what it leaves open is temperature 0.
+            instruction_model: the model that writes the user's messages; else the task's.
+            response_model: the model that answers; else the task's.
+
+        Raises:
+            InvalidInputError: an empty system prompt, or `num_turns` below 1.
+        """
+        turns = check_turns(num_turns)
+        messages = 1 if only_instruction else 2 * turns - bool(end_with_user)
+        memory = {}
+        if system_prompt is not None:
+            memory["system_prompt"] = check_text("system_prompt", system_prompt)
+        graph = _skeleton(bool(memory), messages)
+        instruction, response, end = graph.tasks
+        tasks = (
+            cast(instruction, _over(INSTRUCTION_SAMPLING, instruction_sampling), instruction_model),
+            cast(response, _over(RESPONSE_SAMPLING, response_sampling), response_model),
+            end,
+        )
+        return graph.evolve(external_memory=memory, tasks=tasks)
+
+    @overload
+    def parse_result(self, result: Result) -> Conversation: ...
+
+    @overload
+    def parse_result(self, result: Sequence[Result]) -> list[Conversation]: ...
+
+    def parse_result(self, result: Result | Sequence[Result]) -> Conversation | list[Conversation]:
+        """Read the result of a conversation, or of several.
+
+        Args:
+            result: a `TaskResult`, one of the ``dria`` SDK, or a list of them.
+
+        Returns:
+            ``{"conversation": [{"role": "user", "content": ...}, ...], "model": ...}``, the
+            system prompt left out; for a list, a list with an item for each result, where one
+            that failed or makes no sense is ``{"error": ...}``.
+
+        Raises:
+            ParseError: a single result that failed or is no conversation.
+        """
+        given: Any = result
+        if isinstance(given, (list, tuple)):
+            return [_parse_item(item) for item in given]
+        return _parse(given)
+
+
+def _parse(result: Result) -> Conversation:
+    texts = read_texts(result)
+    messages = [{"role": _ROLES[n % 2], "content": text} for n, text in enumerate(texts)]
+    return {"conversation": messages, "model": result.model}
+
+
+def _parse_item(result: Result) -> Conversation:
+    try:
+        return _parse(result)
+    except ParseError as error:
+        return {"error": str(error)}
+
+
+def _over(default: Sampling, chosen: Sampling | None) -> Sampling:
+    if chosen is None:
+        return default
+    return Sampling.from_dict({**default.to_dict(), **chosen.to_dict()})
+
+
+@lru_cache(maxsize=64)
+def _skeleton(system: bool, messages: int) -> Workflow:
+    return Workflow.parse(
+        {
+            "config": {
+                "max_steps": messages + 1,
+                "max_time": messages * SECONDS_PER_MESSAGE,
+                "tools": [],
+            },
+            "tasks": [
+                {
+                    **_task("instruction", system, [{"role": "user", "content": ""}]),
+                    "open_user_turn": True,
+                },
+                _task("response", system, []),
+                {
+                    "id": "_end",
+                    "operator": "end",
+                    "messages": [{"role": "user", "content": ""}],
+                },
+            ],
+            "steps": _steps(messages),
+            "return_value": {"input": {"type": "get_all", "key": "chat"}, "to_json": True},
+        }
+    )
+
+
+def _task(name: str, system: bool, opening: list[dict[str, str]]) -> dict[str, Any]:
+    read = {"type": "read", "key": "system_prompt"}
+    inputs = [{"name": "system_prompt", "value": read, "required": True}] if system else []
+    chat = {"name": "chat", "value": {"type": "get_all", "key": "chat"}, "required": False}
+    messages = [{"role": "system", "content": "{{system_prompt}}"}] if system else []
+    return {
+        "id": name,
+        "operator": "generation",
+        "messages": [*messages, {"role": "history", "content": "{{chat}}"}, *opening],
+        "inputs": [*inputs, chat],
+        "outputs": [{"type": "push", "key": "chat", "value": "__result"}],
+    }
+
+
+def _steps(messages: int) -> list[dict[str, Any]]:
+    """Give the steps: after the side that speaks last, the conversation may end."""
+    enough = {
+        "input": {"type": "size", "key": "chat"},
+        "expected": str(messages),
+        "expression": "GreaterThanOrEqual",
+    }
+    if messages % 2:
+        return [
+            {
+                "source": "instruction",
+                "target": "_end",
+                "condition": {**enough, "target_if_not": "response"},
+            },
+            {"source": "response", "target": "instruction"},
+        ]
+    return [
+        {"source": "instruction", "target": "response"},
+        {
+            "source": "response",
+            "target": "_end",
+            "condition": {**enough, "target_if_not": "instruction"},
+        },
+    ]

@@ -1,0 +1,62 @@
+"""Rows through a client, side by side, and out again in their order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import aclosing
+from typing import TypeVar
+
+from dria_magpie.client import Dria
+from dria_magpie.client.stream import Stream
+from dria_magpie.errors import DriaMagpieError, NoNodeError, UnsupportedError
+from dria_magpie.models import Task, TaskResult
+
+Given = TypeVar("Given")
+Item = TypeVar("Item")
+# Rows that wait for an earlier one take room, and no slot must stand idle for it.
+_ROOM = 4
+
+
+async def map_items(
+    function: Callable[[Given], Item], items: Iterable[Given] | AsyncIterable[Given]
+) -> AsyncGenerator[Item, None]:
+    """Give the function's value for each item, as they are asked for."""
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield function(item)
+    else:
+        for item in items:
+            yield function(item)
+
+
+async def run_in_order(
+    items: Iterable[Item] | AsyncIterable[Item],
+    dria: Dria,
+    task_of: Callable[[Item], Task],
+) -> AsyncGenerator[tuple[Item, TaskResult], None]:
+    """Run a task for each item, and give item and result in the order of the items.
+
+    Raises:
+        NoNodeError: nobody serves the model.
+        UnsupportedError: the engine cannot do it, for any row.
+    """
+
+    async def run(item: Item) -> tuple[Item, TaskResult]:
+        task = task_of(item)
+        result: TaskResult | None = None
+        async with aclosing(dria.run(task)) as events:
+            async for event in events:
+                if isinstance(event, TaskResult):
+                    result = event
+        if result is None:
+            raise DriaMagpieError(f"the network gave no result for task {task.id}")
+        if isinstance(result.error, (NoNodeError, UnsupportedError)):
+            raise result.error
+        return item, result
+
+    slots = sum(node.slots for node in await dria.nodes())
+    stream: Stream[Item, tuple[Item, TaskResult]]
+    stream = Stream(items, run, _ROOM * slots, ordered=True)
+    async with aclosing(stream.results()) as results:
+        async for _, pair in results:
+            yield pair

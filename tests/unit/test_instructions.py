@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+
+from dria_magpie import Dria, Node, Task
+from dria_magpie.errors import InstructionError
+from dria_magpie.factory import SelfSynthesis
+from dria_magpie.models import Generation, GenerationRequest, Message, Sampling
+from dria_magpie.node.instructions import MOST_ATTEMPTS, find_fault
+from dria_magpie.testing import ScriptedEngine
+
+PROMPT = "You are a helpful assistant that answers questions about birds and their nests."
+
+
+def fault_of(text, *, finish_reason="stop", system=None):
+    messages = (Message("system", system),) if system else ()
+    request = GenerationRequest(model="m", messages=(*messages, Message("user", "")))
+    fault = find_fault(Generation(text=text, finish_reason=finish_reason), request)
+    return fault.kind if fault else ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How do swallows build their nests?",
+        "Write a function `f(x) -> x | None` in Python 3.12.",
+        "What does <b>bold</b> do, and what is a <div>?",
+        "Is 3 < 4 | 5 > 2 true?",
+        "I am a user of Linux. My assistant says: no. Why?",
+        "Compare these models: GPT-2, BERT.",
+        "你好吗, ni hao?",
+        "Fix this:\n```\nfor i in range(10):\n    print(i)\n```",
+        "?",
+    ],
+)
+def test_what_a_user_could_have_written(text):
+    assert fault_of(text) == ""
+    assert fault_of(text, system=PROMPT) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hello<|im_end|>",
+        "<|start_header_id|>assistant<|end_header_id|>\n\nSure!",
+        "<\uff5cend\u2581of\u2581sentence\uff5c>",
+        "Tell me a joke.</s>",
+        "[/INST] Sure",
+        "What? <end_of_turn>",
+        "<<SYS>> be kind",
+        "Hi\n### Response: Sure",
+    ],
+)
+def test_what_a_chat_template_left_in_the_text(text):
+    assert fault_of(text) == "leak"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["user: Hi", "Hi there!\nassistant\nHello", "**Assistant:** Sure", "Human: hi", "ASSISTANT: x"],
+)
+def test_role_labels(text):
+    assert fault_of(text) == "label"
+
+
+def test_a_message_that_was_cut_off():
+    assert fault_of("How do I", finish_reason="length") == "cut"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "answers questions about birds and their nests.",
+        "You are a helpful assistant that answers questions about birds",
+        ", and you never lie about what you know of them.",
+    ],
+)
+def test_a_text_that_goes_on_with_the_system_prompt(text):
+    assert fault_of(text, system=PROMPT) == "system prompt"
+    assert fault_of(text) == ""
+
+
+async def synthesize(answer, **options):
+    engine = ScriptedEngine(answer)
+    graph = SelfSynthesis().workflow(instruction_sampling=Sampling(seed=7), **options)
+    async with Dria(nodes=[Node(engine)]) as dria:
+        return await dria.execute(Task(workflow=graph)), engine
+
+
+async def test_a_bad_instruction_is_tried_again_with_another_seed():
+    answers = iter(["<|im_end|>", Generation(text="How", finish_reason="length"), "Why?", "So."])
+    result, engine = await synthesize(lambda _: next(answers))
+    assert SelfSynthesis().parse_result(result)["conversation"] == [
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "So."},
+    ]
+    seeds = [request.sampling.seed for request in engine.requests][:3]
+    assert len(set(seeds)) == 3
+    assert result.turns[0].attempts == 3
+    # Whoever wants the message again needs the seed that it came from.
+    assert result.turns[0].seed == seeds[2]
+
+
+async def test_attempts_are_bounded_and_the_reason_is_told():
+    with pytest.raises(InstructionError, match=r"in 5 attempts; of the last one: it has '</s>'"):
+        await synthesize(lambda _: "x</s>")
+    engine = ScriptedEngine(lambda _: "x</s>")
+    async with Dria(nodes=[Node(engine)]) as dria:
+        [result] = await dria.execute([Task(workflow=SelfSynthesis().workflow())])
+    assert isinstance(result.error, InstructionError)
+    assert result.turns == ()
+    assert engine.calls == MOST_ATTEMPTS
+
+
+async def test_answers_are_not_judged():
+    result, _ = await synthesize(
+        lambda request: "Why?" if request.open_user_turn else "<|im_end|> assistant: so"
+    )
+    assert result.turns[1].text.startswith("<|im_end|>")
