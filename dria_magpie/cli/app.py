@@ -11,6 +11,7 @@ from dria_magpie.cli.dialogue import dialogue
 from dria_magpie.cli.export import export
 from dria_magpie.cli.generate import generate
 from dria_magpie.cli.models import app as models
+from dria_magpie.cli.probe import probe
 from dria_magpie.cli.status import status
 from dria_magpie.cli.sweep import sweep
 
@@ -44,6 +45,7 @@ def _take_options(
 
 app.command(name="dialogue")(dialogue)
 app.command(name="generate")(generate)
+app.command(name="probe")(probe)
 app.command(name="sweep")(sweep)
 app.command(name="status")(status)
 app.command(name="export")(export)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from dria_magpie.engines.chat.failures import LostConnectionError
 from dria_magpie.engines.chat.gate import Gate
 from dria_magpie.engines.child import Child
 from dria_magpie.engines.llama_process import MISSING, LlamaProcess, launch
+from dria_magpie.engines.prompts.pre_query import RawPrompt
 from dria_magpie.engines.weights.files import Weights, find_weights
 from dria_magpie.engines.weights.gguf import trained_context
 from dria_magpie.engines.weights.names import parse_name
@@ -20,7 +22,7 @@ from dria_magpie.errors import (
     ModelFileError,
     UnsupportedError,
 )
-from dria_magpie.models import Generation, GenerationRequest, Model
+from dria_magpie.models import Generation, GenerationRequest, Message, Model
 
 _CALLS = 3
 
@@ -116,6 +118,19 @@ class LlamaEngine:
             else:
                 return answer.evolve(attempts=answer.attempts + call - 1)
         raise AssertionError  # pragma: no cover
+
+    async def raw_prompt(self, model: str, messages: Sequence[Message]) -> RawPrompt:
+        """Give the prompt that is sent for an open user turn.
+
+        Args:
+            model: the model's name.
+            messages: the conversation; the last message is an empty one of the user.
+
+        Raises:
+            UnsupportedError: the model's template takes no such messages.
+            ModelFileError: the model cannot be loaded.
+        """
+        return await (await self._running()).raw_prompt(model, messages)
 
     def drain(self) -> None:
         """Begin no further call, and let those under way go on; `start` takes it back."""

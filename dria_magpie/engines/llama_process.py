@@ -13,11 +13,12 @@ from dria_magpie.engines.chat.failures import Failure, Kind
 from dria_magpie.engines.chat.gate import Gate
 from dria_magpie.engines.chat.retry import RetryDecision, RetryPolicy
 from dria_magpie.engines.child import Child
+from dria_magpie.engines.prompts.pre_query import RawPrompt
 from dria_magpie.engines.prompts.template import ChatTemplate
 from dria_magpie.engines.weights.files import Weights
 from dria_magpie.engines.weights.names import KNOWN
 from dria_magpie.errors import ModelFileError, UnsupportedError
-from dria_magpie.models import Generation, GenerationRequest
+from dria_magpie.models import Generation, GenerationRequest, Message
 
 MISSING = "models run in this process with xllamacpp: pip install 'dria-magpie[local]'"
 _MESSAGE_TOKENS = 100
@@ -58,6 +59,10 @@ class LlamaProcess:
         finally:
             self._calls.discard(ended)
             ended.set_result(None)
+
+    async def raw_prompt(self, model: str, messages: Sequence[Message]) -> RawPrompt:
+        """Give the prompt that is sent for an open user turn."""
+        return await self._client.raw_prompt(model, messages)
 
     async def aclose(self) -> None:
         """End the process and close what is open; calls under way fail first."""

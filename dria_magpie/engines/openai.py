@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 from dria_magpie.engines.chat.client import ChatClient
 from dria_magpie.engines.chat.gate import Gate
 from dria_magpie.engines.chat.retry import DEFAULT_RETRY, RetryPolicy
+from dria_magpie.engines.prompts.pre_query import RawPrompt
 from dria_magpie.engines.prompts.template import ChatTemplate
 from dria_magpie.errors import InvalidInputError
-from dria_magpie.models import ANY_MODEL, Generation, GenerationRequest
+from dria_magpie.models import ANY_MODEL, Generation, GenerationRequest, Message
 
 _CHAT_ROUTE = "/chat/completions"
 
@@ -116,6 +117,19 @@ class OpenAIEngine:
     def drain(self) -> None:
         """Begin no further call, and let those under way go on; `start` takes it back."""
         self._gate.shut()
+
+    async def raw_prompt(self, model: str, messages: Sequence[Message]) -> RawPrompt:
+        """Give the prompt that is sent for an open user turn.
+
+        Args:
+            model: the model's name.
+            messages: the conversation; the last message is an empty one of the user.
+
+        Raises:
+            UnsupportedError: no raw prompts here, or the model's template is not known.
+            EndpointError: the endpoint does not answer.
+        """
+        return await self._client.raw_prompt(model, messages)
 
     async def aclose(self) -> None:
         """Close every connection; a later call opens them again."""

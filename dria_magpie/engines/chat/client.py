@@ -47,6 +47,7 @@ from dria_magpie.engines.chat.retry import (
 )
 from dria_magpie.engines.chat.system_role import alternates, fold
 from dria_magpie.engines.chat.wire import Connection
+from dria_magpie.engines.prompts.pre_query import RawPrompt
 from dria_magpie.engines.prompts.template import ChatTemplate
 from dria_magpie.engines.raw.discovery import find_writer
 from dria_magpie.engines.raw.writer import RawWriter
@@ -119,6 +120,16 @@ class ChatClient:
         course = _Course(request.model, answered=self._limiter.answered)
         attempt = self._continue if request.open_user_turn else self._attempt
         return await self._with_retries(lambda: attempt(request, course), course)
+
+    async def raw_prompt(self, model: str, messages: Sequence[Message]) -> RawPrompt:
+        """Give the prompt that is sent for an open user turn, once it is known how.
+
+        Raises:
+            EngineError: the endpoint does not answer, or takes no raw prompts.
+        """
+        course = _Course(model)
+        writer = await self._with_retries(lambda: self._find_writer(model), course)
+        return writer.write(messages)
 
     async def list_models(self) -> tuple[str, ...] | None:
         """Give the names of the served models, or None if the endpoint does not say.

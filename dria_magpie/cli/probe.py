@@ -1,0 +1,89 @@
+"""The verb ``probe``: how well a model writes users' messages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dria_magpie.cli.text import printable
+from dria_magpie.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from dria_magpie.magpie.probe import ProbeReport, RawEngine
+
+
+def probe(
+    model: Annotated[
+        str | None, typer.Option(help="The model.", show_default="the first that is served")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="URL of an OpenAI-compatible endpoint.")
+    ] = None,
+    chat_template: Annotated[
+        Path | None,
+        typer.Option(help="An endpoint's tokenizer_config.json, .jinja or .gguf file."),
+    ] = None,
+    api_key_env: Annotated[
+        str, typer.Option(help="Variable with the endpoint's key.")
+    ] = "DRIA_API_KEY",
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="Instructions.")] = 36,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other instructions.")] = 0,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of usable ones to exit with 0.")
+    ] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Draw some instructions from a model, and tell how many a user could have written."""
+    engine = _make_engine(
+        model, endpoint or os.environ.get("DRIA_ENDPOINT"), chat_template, api_key_env
+    )
+    report = asyncio.run(_probe(engine, model, number, seed))
+    print(json.dumps(report.to_dict(), indent=2) if as_json else _describe(report))
+    raise typer.Exit(0 if report.usable >= threshold else 1)
+
+
+def _make_engine(
+    model: str | None, endpoint: str | None, chat_template: Path | None, api_key_env: str
+) -> RawEngine:
+    from dria_magpie.engines import LlamaEngine, OpenAIEngine
+
+    if endpoint is not None:
+        return OpenAIEngine(
+            endpoint,
+            api_key=os.environ.get(api_key_env),
+            models=[model] if model else [],
+            chat_template=chat_template,
+        )
+    if chat_template is not None:
+        raise InvalidInputError("--chat-template belongs to --endpoint: a GGUF has its own")
+    return LlamaEngine(model) if model else LlamaEngine()
+
+
+async def _probe(engine: RawEngine, model: str | None, number: int, seed: int) -> ProbeReport:
+    from dria_magpie.magpie.probe import probe
+
+    try:
+        await engine.start()
+        return await probe(engine, model or engine.models[0], number, seed=seed)
+    finally:
+        await engine.aclose()
+
+
+def _describe(report: ProbeReport) -> str:
+    lines = [
+        f"{report.model}: {report.usable:.0%} of {report.drawn} instructions are usable",
+        *(f"  {kind:<14} {n:>4}  {n / report.drawn:.0%}" for kind, n in report.faults.items()),
+        f"prompt from {report.template}:",
+        f"  {report.prompt!r}",
+        "usable, for example:",
+        *(f"  - {text[:200]!r}" for text in report.examples),
+    ]
+    if report.bad_examples:
+        lines.append("not usable, for example:")
+        lines += [f"  - {kind}: {text[:200]!r}" for kind, text in report.bad_examples.items()]
+    return printable("\n".join(lines))

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+
+from dria_magpie.engines.prompts.families import find_family
+from dria_magpie.engines.prompts.pre_query import render_open_user_turn
+from dria_magpie.errors import EmptyCompletionError, EndpointError
+from dria_magpie.magpie.probe import judge, probe
+from dria_magpie.models import Generation
+from dria_magpie.testing import ScriptedEngine
+
+
+class RawEngine(ScriptedEngine):
+    async def raw_prompt(self, model, messages):
+        return render_open_user_turn(messages, find_family("llama3:8b"))
+
+
+def faults(*texts):
+    given = [t if isinstance(t, Generation) else Generation(text=t) for t in texts]
+    return [item.fault for item in judge(given, "m")]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("How high is the Ararat?", ""),
+        ("Ne kadar yüksek, söyler misin?", ""),
+        ("阿勒山有多高", ""),
+        ("", "empty"),
+        ("  \n", "empty"),
+        ("0 1 0 1 0 1 0 1", "no language"),
+        ("#### ---- !!!! ????", "no language"),
+        ("Hi<|eot_id|>", "leak"),
+        ("assistant: Hi", "label"),
+    ],
+)
+def test_each_fault_has_a_name(text, fault):
+    assert faults(text) == [fault]
+
+
+def test_a_message_that_was_cut_off():
+    assert faults(Generation(text="How do I", finish_reason="length")) == ["cut"]
+
+
+def test_the_same_words_again_are_a_duplicate():
+    assert faults("Why is it so?", "why   is it so", "Why is it not so?") == ["", "duplicate", ""]
+
+
+async def test_a_report_counts_and_shows():
+    answers = iter(["Why?", "Why?", EmptyCompletionError("nothing"), "Who are you?", "x</s>"])
+    report = await probe(RawEngine(lambda _: next(answers)), "scripted", 5, seed=3)
+    assert report.faults == {"duplicate": 1, "empty": 1, "leak": 1}
+    assert report.usable == pytest.approx(0.4)
+    assert report.examples == ["Why?", "Who are you?"]
+    assert report.bad_examples["leak"] == "x</s>"
+    assert "llama-3" in report.template
+    assert report.prompt.endswith("<|start_header_id|>user<|end_header_id|>\n\n")
+    assert report.to_dict()["usable"] == report.usable
+
+
+async def test_every_instruction_is_drawn_once_with_a_seed_of_its_own():
+    engine = RawEngine(lambda _: "x</s>")
+    await probe(engine, "scripted", 7, seed=10)
+    assert [request.sampling.seed for request in engine.requests] == list(range(10, 17))
+    assert all(request.open_user_turn for request in engine.requests)
+
+
+async def test_an_engine_that_does_not_answer_is_told_of():
+    with pytest.raises(EndpointError):
+        await probe(RawEngine(lambda _: EndpointError("down")), "scripted", 3)
