@@ -109,7 +109,7 @@ class OpenAIEngine:
             EndpointError: the endpoint refused, broke or never answered.
             ContextLengthError: the prompt is too long.
             EmptyCompletionError: the model answered with nothing.
-            UnsupportedError: the request has an open user turn.
+            UnsupportedError: an open user turn, and the endpoint takes no raw prompts.
             DrainedError: `drain` came first.
         """
         return await self._client.generate(request)

@@ -49,8 +49,7 @@ from dria_magpie.engines.chat.system_role import alternates, fold
 from dria_magpie.engines.chat.wire import Connection
 from dria_magpie.engines.prompts.pre_query import RawPrompt
 from dria_magpie.engines.prompts.template import ChatTemplate
-from dria_magpie.engines.raw.discovery import find_writer
-from dria_magpie.engines.raw.writer import RawWriter
+from dria_magpie.engines.raw.finder import WriterFinder
 from dria_magpie.models import Generation, GenerationRequest, Message
 
 _Answer = TypeVar("_Answer")
@@ -100,9 +99,7 @@ class ChatClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._limiter = AdaptiveLimiter(concurrency, self._gate)
         self._folding: set[str] = set()
-        self._template = template
-        self._writers: dict[str, RawWriter] = {}
-        self._finding = asyncio.Lock()
+        self._writers = WriterFinder(self._connection, url, template, self._gate)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Answer one request.
@@ -116,7 +113,6 @@ class ChatClient:
             # Calls that a dead loop left behind never give their permits back
             self._loop = loop
             self._limiter = AdaptiveLimiter(self._concurrency, self._gate)
-            self._finding = asyncio.Lock()
         course = _Course(request.model, answered=self._limiter.answered)
         attempt = self._continue if request.open_user_turn else self._attempt
         return await self._with_retries(lambda: attempt(request, course), course)
@@ -128,7 +124,7 @@ class ChatClient:
             EngineError: the endpoint does not answer, or takes no raw prompts.
         """
         course = _Course(model)
-        writer = await self._with_retries(lambda: self._find_writer(model), course)
+        writer = await self._with_retries(lambda: self._writers.find(model), course)
         return writer.write(messages)
 
     async def list_models(self) -> tuple[str, ...] | None:
@@ -152,6 +148,7 @@ class ChatClient:
 
     async def aclose(self) -> None:
         """Close every connection; the next call opens a new one."""
+        await self._writers.aclose()
         await self._connection.aclose()
 
     async def _with_retries(
@@ -191,21 +188,13 @@ class ChatClient:
 
     async def _continue(self, request: GenerationRequest, course: _Course) -> Generation:
         """Have the user's message written, from a prompt that ends where it begins."""
-        writer = await self._find_writer(request.model)
+        writer = await self._writers.find(request.model)
         prompt = writer.write(request.messages)
         body = make_body(request, **self._options(course))
         body["prompt"] = prompt.text
         body["stop"] = [*request.sampling.stop, *prompt.stop]
         answer = await self._send(writer.route.url, writer.route.encode(body), course)
         return decode_answer(writer.route.decode(answer), request, course.calls)
-
-    async def _find_writer(self, model: str) -> RawWriter:
-        async with self._finding:
-            if model not in self._writers:
-                template = self._template() if self._template else None
-                found = await find_writer(self._connection, self._url, model, template)
-                self._writers[model] = found
-        return self._writers[model]
 
     def _options(self, course: _Course) -> dict[str, Any]:
         return {

@@ -21,6 +21,7 @@ INSTEAD = (
     "take a workflow in which a persona writes the user's messages, such as MagPie's"
 )
 _NO_SUCH_ROUTE = {404, 405, 501}
+_BUSY = {408, 409, 425, 429}
 _SHORT, _LONG = " word" * 8, " word" * 16
 
 
@@ -77,7 +78,9 @@ async def _get(caller: Caller, url: str) -> Any:
     try:
         return await caller.get(url)
     except CallFailed as failed:
-        if failed.failure.kind in {Kind.STATUS, Kind.BODY}:
+        kind, status = failed.failure.kind, failed.failure.status or 0
+        another = kind is Kind.STATUS and status < 500 and status not in _BUSY
+        if another or kind is Kind.BODY:
             return None  # it is another kind of server
         raise
 
@@ -119,7 +122,9 @@ async def _count_tokens(caller: Caller, route: RawRoute, model: str, text: str) 
     try:
         answer = await caller.post(route.url, json.dumps(body).encode())
     except CallFailed as failed:
-        if failed.failure.status in _NO_SUCH_ROUTE:
+        # vLLM also says 404 to a model that it does not serve
+        known = "model" in failed.failure.reason.lower()
+        if failed.failure.status in _NO_SUCH_ROUTE and not known:
             raise UnsupportedError(f"{route.url} takes no raw prompts; {INSTEAD}") from failed
         raise
     usage = answer.get("usage") if isinstance(answer, dict) else None

@@ -28,7 +28,8 @@ class RawRoute:
     def encode(self, body: Mapping[str, Any]) -> bytes:
         """Write the body of a call, given in the words of OpenAI's completions."""
         if not self.ollama:
-            return json.dumps(body).encode()
+            # vLLM compares stop texts with what is left when special tokens were taken out
+            return json.dumps({**body, "skip_special_tokens": False}).encode()
         chosen = {k: v for k, v in body.items() if k not in _NOT_OPTIONS}
         options = {_OLLAMA_NAMES.get(name, name): value for name, value in chosen.items()}
         return json.dumps(

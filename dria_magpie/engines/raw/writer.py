@@ -9,6 +9,7 @@ from dria_magpie.engines.prompts.family import Family
 from dria_magpie.engines.prompts.pre_query import RawPrompt, render_open_user_turn, without_bos
 from dria_magpie.engines.prompts.template import ChatTemplate
 from dria_magpie.engines.raw.route import RawRoute
+from dria_magpie.errors import InvalidInputError, UnsupportedError
 from dria_magpie.models import Message
 
 
@@ -32,5 +33,8 @@ class RawWriter:
         Raises:
             UnsupportedError: the model takes no such messages, a system prompt for example.
         """
-        raw = render_open_user_turn(messages, self.style)
+        try:
+            raw = render_open_user_turn(messages, self.style)
+        except InvalidInputError as error:  # a faulty template, which will be for every row
+            raise UnsupportedError(str(error)) from error
         return without_bos(raw) if self.adds_bos else raw
