@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,20 +14,7 @@ if TYPE_CHECKING:
     from dria_magpie.models import Engine
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """A client, and what to ask of it.
-
-    Attributes:
-        client: not started.
-        models: the names under which the chosen model is served; empty for any.
-    """
-
-    client: Dria
-    models: tuple[str, ...]
-
-
-def open_connection(
+def open_client(
     *,
     models: Sequence[str],
     endpoint: str | None,
@@ -36,7 +22,7 @@ def open_connection(
     api_key_env: str | None,
     concurrency: int | None = None,
     chat_template: Path | None = None,
-) -> Connection:
+) -> Dria:
     """Give a client for an endpoint, a network, or what the environment says; see `Dria`.
 
     Raises:
@@ -48,9 +34,7 @@ def open_connection(
 
     if endpoint is not None and network is not None:
         raise InvalidInputError("give --endpoint or --network, not both")
-    key = os.environ.get(api_key_env or "DRIA_API_KEY")
-    if api_key_env and not key:
-        raise InvalidInputError(f"--api-key-env names {api_key_env}, which is not set")
+    key = read_key(api_key_env)
     said = endpoint is not None or network is not None
     elsewhere = said or os.environ.get("DRIA_NETWORK") or os.environ.get("DRIA_ENDPOINT")
     engines = [] if elsewhere else _find_embedded(models)
@@ -63,7 +47,19 @@ def open_connection(
         concurrency=concurrency,
         chat_template=chat_template,
     )
-    return Connection(Dria(chosen), tuple(models))
+    return Dria(chosen)
+
+
+def read_key(variable: str | None) -> str | None:
+    """Give the endpoint's key, if there is one.
+
+    Raises:
+        InvalidInputError: the variable that the user named is not set.
+    """
+    key = os.environ.get(variable or "DRIA_API_KEY")
+    if variable and not key:
+        raise InvalidInputError(f"--api-key-env names {variable}, which is not set")
+    return key
 
 
 def _find_embedded(models: Sequence[str]) -> list[Engine]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dria_magpie.cli.connection import open_connection
+from dria_magpie.cli.connection import open_client
+from dria_magpie.cli.options import ApiKeyEnv, Endpoint, ModelName, Network
 from dria_magpie.cli.transcript import LiveTranscript, Transcript
 
 if TYPE_CHECKING:
@@ -22,17 +23,10 @@ def dialogue(
     turns: Annotated[int, typer.Option(help="Questions, each with its answer.")] = 1,
     topic: Annotated[str | None, typer.Option(help="What they talk about.")] = None,
     language: Annotated[str | None, typer.Option(help="What they speak.")] = None,
-    model: Annotated[str | None, typer.Option(help="The model; see `models`.")] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(help="URL of an OpenAI-compatible endpoint.")
-    ] = None,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(help="Variable with the endpoint's key.", show_default="DRIA_API_KEY"),
-    ] = None,
-    network: Annotated[
-        str | None, typer.Option(help="URL of a network of nodes; not in this version.")
-    ] = None,
+    model: ModelName = None,
+    endpoint: Endpoint = None,
+    api_key_env: ApiKeyEnv = None,
+    network: Network = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
     max_tokens: Annotated[
         int | None, typer.Option(help="Cap of a message.", show_default="100 on embedded models")
@@ -53,16 +47,17 @@ def dialogue(
         instructor_sampling=sampling,
         responder_sampling=sampling,
     )
-    connection = open_connection(
-        models=[model] if model else [],
+    models = [model] if model else []
+    client = open_client(
+        models=models,
         endpoint=endpoint,
         network=network,
         api_key_env=api_key_env,
     )
     live = sys.stdout.isatty() and not json
     transcript = LiveTranscript(instructor, responder) if live else Transcript()
-    task = Task(workflow=graph, models=connection.models)
-    raise typer.Exit(_hold(connection.client, task, transcript))
+    task = Task(workflow=graph, models=models)
+    raise typer.Exit(_hold(client, task, transcript))
 
 
 def _hold(client: Dria, task: Task, transcript: Transcript) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dria_magpie.cli.text import printable
+from dria_magpie.cli.text import say
 
 
 class Format(StrEnum):
@@ -50,13 +49,9 @@ def export(
         file, format=format.value, kind=to.value if to else None, license=license
     )
     if written.cut_off:
-        _say(f"note: {written.cut_off:,} messages were cut off at their token cap; see the card")
-    _say(f"{written.rows:,} rows in {written.file}, described in {written.card}")
+        say(f"note: {written.cut_off:,} messages were cut off at their token cap; see the card")
+    say(f"{written.rows:,} rows in {written.file}, described in {written.card}")
     if push_to_hub is not None:
         from dria_magpie.sweep.export import push
 
-        _say(f"uploaded to {push(written, push_to_hub)}")
-
-
-def _say(text: str) -> None:
-    print(printable(text), file=sys.stderr)
+        say(f"uploaded to {push(written, push_to_hub)}")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from contextlib import aclosing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dria_magpie.cli.connection import open_connection
+from dria_magpie.cli.connection import open_client
 from dria_magpie.cli.interrupt import Interrupts
-from dria_magpie.cli.text import printable
+from dria_magpie.cli.options import ApiKeyEnv, ChatTemplateFile, Endpoint, ModelName, Network
+from dria_magpie.cli.text import say
 from dria_magpie.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -37,21 +37,11 @@ def generate(
     include_system_prompt: Annotated[
         bool, typer.Option("--include-system-prompt", help="Put it before each conversation.")
     ] = False,
-    model: Annotated[str | None, typer.Option(help="The model; see `models`.")] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(help="URL of an OpenAI-compatible endpoint.")
-    ] = None,
-    chat_template: Annotated[
-        Path | None,
-        typer.Option(help="An endpoint's tokenizer_config.json, .jinja or .gguf file."),
-    ] = None,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(help="Variable with the endpoint's key.", show_default="DRIA_API_KEY"),
-    ] = None,
-    network: Annotated[
-        str | None, typer.Option(help="URL of a network of nodes; not in this version.")
-    ] = None,
+    model: ModelName = None,
+    endpoint: Endpoint = None,
+    chat_template: ChatTemplateFile = None,
+    api_key_env: ApiKeyEnv = None,
+    network: Network = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other rows.")] = 0,
 ) -> None:
     """Have a model write instructions, and answer them."""
@@ -67,14 +57,14 @@ def generate(
         models=() if model is None else (model,),
         seed=seed,
     )
-    connection = open_connection(
+    client = open_client(
         models=generator.models,
         endpoint=endpoint,
         network=network,
         api_key_env=api_key_env,
         chat_template=chat_template,
     )
-    raise typer.Exit(_write(generator, connection.client, file))
+    raise typer.Exit(_write(generator, client, file))
 
 
 def _write(generator: MagpieGenerator, client: Dria, file: Path) -> int:
@@ -88,12 +78,12 @@ def _write(generator: MagpieGenerator, client: Dria, file: Path) -> int:
         with out:
             asyncio.run(_generate(generator, client, out, written))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        _say(f"interrupted; {written} in {file}")
+        say(f"interrupted; {written} in {file}")
         return 130
     finally:
         if not written.rows:
             file.unlink()
-    _say(f"{written} in {file}")
+    say(f"{written} in {file}")
     return 0
 
 
@@ -122,7 +112,3 @@ async def _generate(
                 out.write(json.dumps(row, ensure_ascii=False) + "\n")
                 out.flush()
                 written.add(row)
-
-
-def _say(text: str) -> None:
-    print(printable(text), file=sys.stderr)

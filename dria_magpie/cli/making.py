@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dria_magpie.cli.interrupt import Interrupts
 from dria_magpie.cli.progress import describe, describe_time, showing_progress
-from dria_magpie.cli.text import printable
+from dria_magpie.cli.text import say
 
 if TYPE_CHECKING:
     from dria_magpie.client import Dria
@@ -126,8 +125,3 @@ def describe_plan(plan: Plan) -> str:
         sides = [("personas", plan.instructors)]
     counted = " and ".join(f"{len(side):,} {name} ({side[0]!r:.50} ...)" for name, side in sides)
     return f"{len(plan):,} rows of {counted}, {turns} turns; models: {models}"
-
-
-def say(text: str) -> None:
-    """Tell something on stderr, as stdout is for data."""
-    print(printable(text), file=sys.stderr, flush=True)

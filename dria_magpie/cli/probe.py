@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dria_magpie.cli.connection import read_key
+from dria_magpie.cli.options import ApiKeyEnv, ChatTemplateFile, Endpoint, ModelName
 from dria_magpie.cli.text import printable
 from dria_magpie.errors import InvalidInputError
 
@@ -18,19 +20,10 @@ if TYPE_CHECKING:
 
 
 def probe(
-    model: Annotated[
-        str | None, typer.Option(help="The model.", show_default="the first that is served")
-    ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(help="URL of an OpenAI-compatible endpoint.")
-    ] = None,
-    chat_template: Annotated[
-        Path | None,
-        typer.Option(help="An endpoint's tokenizer_config.json, .jinja or .gguf file."),
-    ] = None,
-    api_key_env: Annotated[
-        str, typer.Option(help="Variable with the endpoint's key.")
-    ] = "DRIA_API_KEY",
+    model: ModelName = None,
+    endpoint: Endpoint = None,
+    chat_template: ChatTemplateFile = None,
+    api_key_env: ApiKeyEnv = None,
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="Instructions.")] = 36,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other instructions.")] = 0,
     threshold: Annotated[
@@ -40,7 +33,7 @@ def probe(
 ) -> None:
     """Draw some instructions from a model, and tell how many a user could have written."""
     engine = _make_engine(
-        model, endpoint or os.environ.get("DRIA_ENDPOINT"), chat_template, api_key_env
+        model, endpoint or os.environ.get("DRIA_ENDPOINT"), chat_template, read_key(api_key_env)
     )
     report = asyncio.run(_probe(engine, model, number, seed))
     print(json.dumps(report.to_dict(), indent=2) if as_json else _describe(report))
@@ -48,14 +41,14 @@ def probe(
 
 
 def _make_engine(
-    model: str | None, endpoint: str | None, chat_template: Path | None, api_key_env: str
+    model: str | None, endpoint: str | None, chat_template: Path | None, key: str | None
 ) -> RawEngine:
     from dria_magpie.engines import LlamaEngine, OpenAIEngine
 
     if endpoint is not None:
         return OpenAIEngine(
             endpoint,
-            api_key=os.environ.get(api_key_env),
+            api_key=key,
             models=[model] if model else [],
             chat_template=chat_template,
         )
@@ -80,6 +73,7 @@ def _describe(report: ProbeReport) -> str:
         *(f"  {kind:<14} {n:>4}  {n / report.drawn:.0%}" for kind, n in report.faults.items()),
         f"prompt from {report.template}:",
         f"  {report.prompt!r}",
+        *([f"  {report.check}"] if report.check else []),
         "usable, for example:",
         *(f"  - {text[:200]!r}" for text in report.examples),
     ]

@@ -7,23 +7,18 @@ from typing import Annotated
 
 import typer
 
-from dria_magpie.cli.connection import open_connection
+from dria_magpie.cli.connection import open_client
+from dria_magpie.cli.options import ApiKeyEnv, Endpoint, Network
+from dria_magpie.cli.text import say
 from dria_magpie.errors import InvalidInputError
 
 
 def sweep(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
     run_dir: Annotated[Path, typer.Option("-o", "--output", help="The run directory.")],
-    endpoint: Annotated[
-        str | None, typer.Option(help="URL of an OpenAI-compatible endpoint.")
-    ] = None,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(help="Variable with the endpoint's key.", show_default="DRIA_API_KEY"),
-    ] = None,
-    network: Annotated[
-        str | None, typer.Option(help="URL of a network of nodes; not in this version.")
-    ] = None,
+    endpoint: Endpoint = None,
+    api_key_env: ApiKeyEnv = None,
+    network: Network = None,
     concurrency: Annotated[
         int | None,
         typer.Option(min=1, help="Dialogues at once.", show_default="64; embedded: 4"),
@@ -40,7 +35,7 @@ def sweep(
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: JSON.")] = False,
 ) -> None:
     """Make a batch of dialogues. The same command again goes on where it ended."""
-    from dria_magpie.cli.making import describe_plan, make, say
+    from dria_magpie.cli.making import describe_plan, make
     from dria_magpie.sweep import Sweep
 
     if dry_run and retry_failed:
@@ -49,7 +44,7 @@ def sweep(
         raise InvalidInputError("--json belongs to --dry-run; `status --json` tells the rest")
     made = Sweep.from_recipe(recipe, run_dir)
     say(describe_plan(made.plan))
-    connection = open_connection(
+    client = open_client(
         models=[model.name for model in made.plan.recipe.models],
         endpoint=endpoint,
         network=network,
@@ -59,7 +54,7 @@ def sweep(
     if dry_run:
         from dria_magpie.cli.forecast import print_forecast
 
-        print_forecast(made, connection.client, as_json=as_json)
+        print_forecast(made, client, as_json=as_json)
         return
-    code = make(made, connection.client, retry_failed=retry_failed, patience=patience * 60)
+    code = make(made, client, retry_failed=retry_failed, patience=patience * 60)
     raise typer.Exit(code)

@@ -11,8 +11,6 @@ from dria_magpie.models import Engine
 from dria_magpie.network import LocalNetwork, Network
 from dria_magpie.node import Node
 
-DEFAULT_CONCURRENCY = 64
-
 
 def choose_network(
     network: str | None = None,
@@ -51,6 +49,8 @@ def choose_network(
     from dria_magpie.engines import LlamaEngine, OpenAIEngine
 
     if endpoint is not None:
+        from dria_magpie.engines.openai import DEFAULT_CONCURRENCY
+
         most = DEFAULT_CONCURRENCY if concurrency is None else concurrency
         engine = OpenAIEngine(
             endpoint,

@@ -15,6 +15,7 @@ from dria_magpie.errors import InvalidInputError
 from dria_magpie.models import ANY_MODEL, Generation, GenerationRequest, Message
 
 _CHAT_ROUTE = "/chat/completions"
+DEFAULT_CONCURRENCY = 64
 
 
 class OpenAIEngine:
@@ -46,7 +47,7 @@ class OpenAIEngine:
         *,
         api_key: str | None = None,
         models: Sequence[str] = (),
-        concurrency: int = 64,
+        concurrency: int = DEFAULT_CONCURRENCY,
         timeout: float = 600.0,
         retry: RetryPolicy = DEFAULT_RETRY,
         chat_template: str | Path | ChatTemplate | None = None,

@@ -7,8 +7,8 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, overload
 
-from dria_magpie.errors import ParseError
-from dria_magpie.factory.arguments import SECONDS_PER_MESSAGE, cast, check_text, check_turns
+from dria_magpie.factory.arguments import cast, check_text, check_turns
+from dria_magpie.factory.chat import HISTORY, make_graph, make_side, parse_each, user
 from dria_magpie.factory.results import Result, parse_dialogue
 from dria_magpie.factory.singleton import Singleton
 from dria_magpie.models import Sampling
@@ -97,80 +97,28 @@ class MagPie(Singleton):
         Raises:
             ParseError: a single result that failed or is no dialogue.
         """
-        given: Any = result
-        if isinstance(given, (list, tuple)):
-            return [_parse_item(item) for item in given]
-        return _parse(given)
-
-
-_HISTORY = {"role": "history", "content": "{{chat}}"}
+        parsed: Dialogue | list[Dialogue] = parse_each(result, _parse)
+        return parsed
 
 
 def _parse(result: Result) -> Dialogue:
     return {"dialogue": parse_dialogue(result), "model": result.model}
 
 
-def _parse_item(result: Result) -> Dialogue:
-    try:
-        return _parse(result)
-    except ParseError as error:
-        return {"error": str(error)}
-
-
 @lru_cache(maxsize=64)
 def _skeleton(texts: tuple[str, ...], messages: int) -> Workflow:
     """Give what all dialogues of one shape share: building it costs as much as a model call."""
-    return Workflow.parse(
-        {
-            # A run that reaches max_steps fails, so one more than it takes.
-            "config": {
-                "max_steps": messages + 1,
-                "max_time": messages * SECONDS_PER_MESSAGE,
-                "tools": [],
-            },
-            "tasks": [
-                _task("instructor", texts, [_user(_prompt("opening"))]),
-                _task("responder", texts, []),
-                {"id": "_end", "operator": "end", "messages": [_user("")]},
-            ],
-            "steps": _steps(messages),
-            "return_value": {"input": {"type": "get_all", "key": "chat"}, "to_json": True},
-        }
+    opening = [_system("instructor", texts), user(_prompt("opening")), HISTORY]
+    return make_graph(
+        make_side("instructor", texts, opening),
+        make_side("responder", texts, [_system("responder", texts), HISTORY]),
+        messages,
     )
-
-
-def _task(name: str, texts: Sequence[str], opening: list[dict[str, str]]) -> dict[str, Any]:
-    inputs = [{"name": k, "value": {"type": "read", "key": k}, "required": True} for k in texts]
-    chat = {"name": "chat", "value": {"type": "get_all", "key": "chat"}, "required": False}
-    return {
-        "id": name,
-        "operator": "generation",
-        "messages": [_system(name, texts), *opening, _HISTORY],
-        "inputs": [*inputs, chat],
-        "outputs": [{"type": "push", "key": "chat", "value": "__result"}],
-    }
-
-
-def _steps(messages: int) -> list[dict[str, Any]]:
-    said_enough = {
-        "input": {"type": "size", "key": "chat"},
-        "expected": str(messages),
-        "expression": "GreaterThanOrEqual",
-        "target_if_not": "instructor",
-    }
-    return [
-        {"source": "instructor", "target": "responder"},
-        {"source": "responder", "target": "_end", "condition": said_enough},
-    ]
 
 
 def _system(name: str, texts: Sequence[str]) -> dict[str, str]:
     parts = [name, *(part for part in ("topic", "language") if part in texts)]
     return {"role": "system", "content": "\n".join(_prompt(part) for part in parts)}
-
-
-def _user(content: str) -> dict[str, str]:
-    return {"role": "user", "content": content}
 
 
 @cache

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, overload
 
-from dria_magpie.errors import ParseError
-from dria_magpie.factory.arguments import SECONDS_PER_MESSAGE, cast, check_text, check_turns
+from dria_magpie.factory.arguments import cast, check_text, check_turns
+from dria_magpie.factory.chat import HISTORY, make_graph, make_side, parse_each, user
 from dria_magpie.factory.results import Result, read_texts
 from dria_magpie.factory.singleton import Singleton
 from dria_magpie.models import Sampling
@@ -95,23 +95,14 @@ class SelfSynthesis(Singleton):
         Raises:
             ParseError: a single result that failed or is no conversation.
         """
-        given: Any = result
-        if isinstance(given, (list, tuple)):
-            return [_parse_item(item) for item in given]
-        return _parse(given)
+        parsed: Conversation | list[Conversation] = parse_each(result, _parse)
+        return parsed
 
 
 def _parse(result: Result) -> Conversation:
     texts = read_texts(result)
     messages = [{"role": _ROLES[n % 2], "content": text} for n, text in enumerate(texts)]
     return {"conversation": messages, "model": result.model}
-
-
-def _parse_item(result: Result) -> Conversation:
-    try:
-        return _parse(result)
-    except ParseError as error:
-        return {"error": str(error)}
 
 
 def _over(default: Sampling, chosen: Sampling | None) -> Sampling:
@@ -122,66 +113,10 @@ def _over(default: Sampling, chosen: Sampling | None) -> Sampling:
 
 @lru_cache(maxsize=64)
 def _skeleton(system: bool, messages: int) -> Workflow:
-    return Workflow.parse(
-        {
-            "config": {
-                "max_steps": messages + 1,
-                "max_time": messages * SECONDS_PER_MESSAGE,
-                "tools": [],
-            },
-            "tasks": [
-                {
-                    **_task("instruction", system, [{"role": "user", "content": ""}]),
-                    "open_user_turn": True,
-                },
-                _task("response", system, []),
-                {
-                    "id": "_end",
-                    "operator": "end",
-                    "messages": [{"role": "user", "content": ""}],
-                },
-            ],
-            "steps": _steps(messages),
-            "return_value": {"input": {"type": "get_all", "key": "chat"}, "to_json": True},
-        }
+    keys = ["system_prompt"] if system else []
+    known = [{"role": "system", "content": "{{system_prompt}}"}, HISTORY] if system else [HISTORY]
+    return make_graph(
+        make_side("instruction", keys, [*known, user("")], open_user_turn=True),
+        make_side("response", keys, known),
+        messages,
     )
-
-
-def _task(name: str, system: bool, opening: list[dict[str, str]]) -> dict[str, Any]:
-    read = {"type": "read", "key": "system_prompt"}
-    inputs = [{"name": "system_prompt", "value": read, "required": True}] if system else []
-    chat = {"name": "chat", "value": {"type": "get_all", "key": "chat"}, "required": False}
-    messages = [{"role": "system", "content": "{{system_prompt}}"}] if system else []
-    return {
-        "id": name,
-        "operator": "generation",
-        "messages": [*messages, {"role": "history", "content": "{{chat}}"}, *opening],
-        "inputs": [*inputs, chat],
-        "outputs": [{"type": "push", "key": "chat", "value": "__result"}],
-    }
-
-
-def _steps(messages: int) -> list[dict[str, Any]]:
-    """Give the steps: after the side that speaks last, the conversation may end."""
-    enough = {
-        "input": {"type": "size", "key": "chat"},
-        "expected": str(messages),
-        "expression": "GreaterThanOrEqual",
-    }
-    if messages % 2:
-        return [
-            {
-                "source": "instruction",
-                "target": "_end",
-                "condition": {**enough, "target_if_not": "response"},
-            },
-            {"source": "response", "target": "instruction"},
-        ]
-    return [
-        {"source": "instruction", "target": "response"},
-        {
-            "source": "response",
-            "target": "_end",
-            "condition": {**enough, "target_if_not": "instruction"},
-        },
-    ]

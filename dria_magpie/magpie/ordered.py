@@ -42,17 +42,14 @@ async def run_in_order(
     """
 
     async def run(item: Item) -> tuple[Item, TaskResult]:
-        task = task_of(item)
-        result: TaskResult | None = None
-        async with aclosing(dria.run(task)) as events:
-            async for event in events:
-                if isinstance(event, TaskResult):
-                    result = event
-        if result is None:
-            raise DriaMagpieError(f"the network gave no result for task {task.id}")
-        if isinstance(result.error, (NoNodeError, UnsupportedError)):
-            raise result.error
-        return item, result
+        try:
+            return item, await dria.execute(task_of(item))
+        except (NoNodeError, UnsupportedError):
+            raise
+        except DriaMagpieError as error:
+            if error.result is None:
+                raise
+            return item, error.result
 
     slots = sum(node.slots for node in await dria.nodes())
     stream: Stream[Item, tuple[Item, TaskResult]]

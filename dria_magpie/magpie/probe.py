@@ -6,9 +6,11 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
+from dria_magpie.engines.prompts.cross_check import check_against_family
+from dria_magpie.engines.prompts.families import find_family
 from dria_magpie.engines.prompts.pre_query import RawPrompt
 from dria_magpie.errors import EmptyCompletionError
 from dria_magpie.factory.self_synthesis import INSTRUCTION_SAMPLING
@@ -52,6 +54,7 @@ class ProbeReport:
         examples: some that are usable.
         bad_examples: for each fault one that has it.
         template: what the prompt was made from.
+        check: what the table of known families says of it; "" if it knows no such model.
         prompt: the prompt, as it is sent.
     """
 
@@ -61,6 +64,7 @@ class ProbeReport:
     examples: list[str]
     bad_examples: dict[str, str]
     template: str
+    check: str
     prompt: str
 
     @property
@@ -98,8 +102,18 @@ async def probe(engine: RawEngine, model: str, number: int = 36, *, seed: int = 
         examples=[item.text for item in drawn if not item.fault][:EXAMPLES],
         bad_examples=bad,
         template=prompt.source,
+        check=_check(prompt, model),
         prompt=prompt.text,
     )
+
+
+def _check(prompt: RawPrompt, model: str) -> str:
+    family = find_family(model)
+    if family is None:
+        return ""
+    # An endpoint that puts the first token there itself is sent a prompt without it
+    known = family if prompt.bos else replace(family, bos="")
+    return check_against_family(prompt, known).reason
 
 
 def judge(generations: Sequence[Generation], model: str) -> list[Probed]:

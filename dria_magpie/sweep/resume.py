@@ -29,14 +29,14 @@ def prepare_store(store: Store, plan: Plan, name: str, *, trial: bool) -> None:
         InvalidInputError: the store has rows of another recipe; the text names the keys.
     """
     [(begun,)] = store.query("SELECT count(*) FROM rows")
-    [(turns,)] = store.query("SELECT count(*) FROM turns")
-    tried = turns == 0 or store.fact("trial") == "yes"
+    [(has_turns,)] = store.query("SELECT EXISTS (SELECT 1 FROM turns)")
+    tried = not has_turns or store.fact("trial") == "yes"
     why = _difference(store, plan) or ("rows" if tried and begun > len(plan) else "")
     if why and not tried:
         raise InvalidInputError(f"{store.path.parent} {why}; {_ADVICE}")
     if why and begun:
         # Whoever has seen a forecast, or that nothing works, may change the recipe.
-        context = {"action": "started_over", "rows": begun, "turns": turns}
+        context = {"action": "started_over", "rows": begun}
         logger.warning(
             "the recipe has changed: %d rows of a dry run are dropped", begun, extra=context
         )

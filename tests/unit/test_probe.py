@@ -68,3 +68,9 @@ async def test_every_instruction_is_drawn_once_with_a_seed_of_its_own():
 async def test_an_engine_that_does_not_answer_is_told_of():
     with pytest.raises(EndpointError):
         await probe(RawEngine(lambda _: EndpointError("down")), "scripted", 3)
+
+
+async def test_a_known_familys_prompt_is_compared_with_the_table():
+    report = await probe(RawEngine(lambda _: "Why?"), "llama3:8b", 1)
+    assert report.check == "the prompt from the known family llama-3 is as in llama-3"
+    assert (await probe(RawEngine(lambda _: "Why?"), "unheard-of", 1)).check == ""

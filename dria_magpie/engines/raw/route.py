@@ -42,7 +42,7 @@ class RawRoute:
             }
         ).encode()
 
-    def decode(self, answer: Any) -> dict[str, Any]:
+    def decode(self, answer: Any) -> Any:
         """Give an answer as a chat completion object.
 
         Raises:
@@ -55,7 +55,7 @@ class RawRoute:
         if not isinstance(choice, dict):
             raise CallFailed(Failure(Kind.BODY, "answered without choices", 200))
         if "message" in choice:  # a stream that was put together
-            return {**answer}
+            return answer
         return {**answer, "choices": [{**choice, "message": {"content": choice.get("text")}}]}
 
 
