@@ -120,8 +120,4 @@ def describe_plan(plan: Plan) -> str:
     low, high = plan.recipe.turns
     turns = f"{low}" if low == high else f"{low} to {high}"
     models = ", ".join(model.name for model in plan.recipe.models) or "whatever is served"
-    sides = [("instructors", plan.instructors), ("responders", plan.responders)]
-    if plan.recipe.personas:
-        sides = [("personas", plan.instructors)]
-    counted = " and ".join(f"{len(side):,} {name} ({side[0]!r:.50} ...)" for name, side in sides)
-    return f"{len(plan):,} rows of {counted}, {turns} turns; models: {models}"
+    return f"{len(plan):,} rows of {plan.material}, {turns} turns; models: {models}"

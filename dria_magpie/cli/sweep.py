@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dria_magpie.cli.connection import open_client
-from dria_magpie.cli.options import ApiKeyEnv, Endpoint, Network
+from dria_magpie.cli.options import ApiKeyEnv, ChatTemplateFile, Endpoint, Network
 from dria_magpie.cli.text import say
 from dria_magpie.errors import InvalidInputError
 
@@ -18,6 +18,7 @@ def sweep(
     run_dir: Annotated[Path, typer.Option("-o", "--output", help="The run directory.")],
     endpoint: Endpoint = None,
     api_key_env: ApiKeyEnv = None,
+    chat_template: ChatTemplateFile = None,
     network: Network = None,
     concurrency: Annotated[
         int | None,
@@ -50,6 +51,7 @@ def sweep(
         network=network,
         api_key_env=api_key_env,
         concurrency=concurrency,
+        chat_template=chat_template,
     )
     if dry_run:
         from dria_magpie.cli.forecast import print_forecast

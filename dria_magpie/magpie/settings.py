@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-from dria_magpie.errors import DriaMagpieError, InvalidInputError
+from dria_magpie.errors import InvalidInputError
 from dria_magpie.factory import SelfSynthesis
 from dria_magpie.factory.arguments import check_turns
+from dria_magpie.magpie.metadata import read_metadata
 from dria_magpie.magpie.system_prompts import (
     MULTI_TURN,
     SystemPrompt,
@@ -19,6 +20,7 @@ from dria_magpie.models import Sampling, Task, TaskResult
 
 _SEEDS = 2**31
 _UNSAID = Sampling()
+_SAMPLINGS = ("instruction_sampling", "response_sampling")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,8 @@ class Settings:
             raise InvalidInputError(
                 f"shard takes 0 to num_shards - 1 ({self.num_shards - 1}), not {self.shard!r}"
             )
+        for name in _SAMPLINGS:
+            object.__setattr__(self, name, _read_sampling(name, getattr(self, name)))
         object.__setattr__(self, "_prompts", SystemPrompts.of(self.system_prompt))
 
     @property
@@ -81,10 +85,10 @@ class Settings:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the attributes, ready for JSON."""
+        """Give the attributes, ready for JSON; the class takes them back as arguments."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
         values["models"] = list(self.models)
-        for name in ("instruction_sampling", "response_sampling"):
+        for name in _SAMPLINGS:
             values[name] = values[name].to_dict()
         return values
 
@@ -118,7 +122,7 @@ class Settings:
         if self._prompts.keyed:
             row["system_prompt_key"] = prompt.key
         row["model_name"] = result.model or None
-        row["metadata"] = _metadata(result)
+        row["metadata"] = read_metadata(result)
         return row
 
     def _content(self, prompt: SystemPrompt, result: TaskResult) -> Mapping[str, Any]:
@@ -138,15 +142,9 @@ class Settings:
         return {"conversation": messages}
 
 
-def _metadata(result: TaskResult) -> dict[str, Any]:
-    """Give what says how a row came about, one entry a call."""
-    turns = result.turns
-    error: DriaMagpieError | None = result.error
-    return {
-        "input_tokens": [turn.prompt_tokens for turn in turns],
-        "output_tokens": [turn.completion_tokens for turn in turns],
-        "finish_reasons": [turn.finish_reason for turn in turns],
-        "seeds": [turn.seed for turn in turns],
-        "node": result.node,
-        "error": f"{type(error).__name__}: {error}" if error else None,
-    }
+def _read_sampling(name: str, given: object) -> Sampling:
+    if isinstance(given, Mapping):
+        return Sampling.from_dict(given)
+    if isinstance(given, Sampling):
+        return given
+    raise InvalidInputError(f"{name} takes a Sampling, or a mapping of its names, not {given!r}")

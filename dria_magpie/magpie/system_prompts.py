@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
+from typing import Any
 
 from dria_magpie.errors import InvalidInputError
 from dria_magpie.factory.arguments import check_text
@@ -82,7 +83,7 @@ class SystemPrompts:
 def _read_mapping(given: Mapping[str, object]) -> SystemPrompts:
     prompts, shares = [], []
     for key, value in given.items():
-        text, share = value if isinstance(value, (tuple, list)) else (value, None)
+        text, share = _split(key, value)
         prompts.append(SystemPrompt(check_text(f"system_prompt[{key!r}]", text), str(key)))
         shares.append(share)
     if all(share is None for share in shares):
@@ -95,6 +96,14 @@ def _read_mapping(given: Mapping[str, object]) -> SystemPrompts:
             f"system_prompt: the sum of the weights must be equal to 1.0, not {sum(shares)}"
         )
     return SystemPrompts(tuple(prompts), tuple(accumulate(shares)), keyed=True)
+
+
+def _split(key: str, value: object) -> tuple[object, Any]:
+    if not isinstance(value, (tuple, list)):
+        return value, None
+    if len(value) != 2:
+        raise InvalidInputError(f"system_prompt[{key!r}] takes (text, share), not {value!r:.80}")
+    return value[0], value[1]
 
 
 def _even(number: int) -> tuple[float, ...]:

@@ -8,20 +8,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from dria_magpie.engines.chat.reasoning import TAG
 from dria_magpie.errors import InstructionError
 from dria_magpie.models import Generation, GenerationRequest
 
 logger = logging.getLogger(__name__)
 Generate = Callable[[GenerationRequest], Awaitable[Generation]]
 MOST_ATTEMPTS = 5
-# Far from the seeds of the other messages of the row, and of the rows beside it.
-_SEED_STRIDE = 500_000_003
 _SEEDS = 2**31
+# The seeds of a job follow one another, so that leaps as long as this meet none of them, nor each
+# other. An engine that draws again after an empty answer leaps a third as far.
+_SEED_STRIDE = _SEEDS // MOST_ATTEMPTS
 
 _SPECIAL = re.compile(
     # Both kinds of bars: DeepSeek's is a wide one.
     r"<[|\uff5c][^<>|\uff5c\n]{1,40}[|\uff5c]>"
-    r"|</?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think|tool_call)>"
+    r"|</?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|tool_call)>"
     r"|\[/?INST\]|<</?SYS>>|^###\s*(?:Instruction|Response|Input)\s*:",
     re.MULTILINE,
 )
@@ -60,9 +62,11 @@ def find_fault(generation: Generation, request: GenerationRequest) -> Instructio
     text = generation.text
     if generation.finish_reason == "length":
         return InstructionFault("cut", "it was cut off at its token cap")
-    leak = _SPECIAL.search(text)
+    leak = _SPECIAL.search(text) or TAG.search(text)
     if leak:
         return InstructionFault("leak", f"it has {leak[0][:40]!r} of the chat template in it")
+    if generation.reasoning:
+        return InstructionFault("leak", "it comes with thoughts, as only answers do")
     label = _LABEL.search(text)
     if label:
         return InstructionFault("label", f"it has the role label {label[0].strip()[:20]!r} in it")

@@ -101,6 +101,6 @@ def _count_messages(plan: Plan) -> tuple[int, int]:
     Beyond the first 100,000 rows it is taken that the others have as many turns.
     """
     counted = min(len(plan), _COUNTED)
-    messages = [2 * plan.turns(number) for number in range(counted)]
+    messages = [plan.messages(number) for number in range(counted)]
     before = sum(length * (length - 1) // 2 for length in messages)
     return sum(messages) * len(plan) // counted, before * len(plan) // counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,8 +22,7 @@ class Row:
         id: the same for the same recipe, wherever and whenever it runs.
         seed: the seed of the row's first call; those of later calls follow from it.
         status: ``done`` or ``failed``.
-        instructor: the persona that asks.
-        responder: the persona that answers.
+        origin: what it was made from; see `PlannedRow.origin`.
         messages: the dialogue, ``user`` and ``assistant`` by turns; for a failed row, what was
             said before the failure.
         turns: how each message came about: model, tokens, finish reason, sampling, node.
@@ -39,8 +39,7 @@ class Row:
     id: str
     seed: int
     status: RowStatus
-    instructor: str
-    responder: str
+    origin: Mapping[str, str]
     messages: tuple[Message, ...] = ()
     turns: tuple[Turn, ...] = ()
     model: str = ""
@@ -78,8 +77,7 @@ def make_row(planned: PlannedRow, result: TaskResult, *, attempts: int) -> Row:
         id=planned.id,
         seed=planned.seed,
         status="failed" if result.error else "done",
-        instructor=planned.instructor,
-        responder=planned.responder,
+        origin=planned.origin,
         messages=make_messages(result.turns),
         turns=result.turns,
         model=result.model,
@@ -100,7 +98,7 @@ def describe_reason(error: DriaMagpieError | None) -> str:
 
 
 def make_messages(turns: tuple[Turn, ...]) -> tuple[Message, ...]:
-    """Give the dialogue of a row: the instructor is the user, the responder the assistant."""
+    """Give the dialogue of a row: who asks is the user, who answers the assistant."""
     return tuple(
         Message("assistant" if position % 2 else "user", turn.text)
         for position, turn in enumerate(turns)

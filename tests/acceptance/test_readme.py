@@ -110,6 +110,17 @@ def test_the_commands_of_a_sweep(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "README.md").exists()
 
 
+def test_the_recipe_of_self_synthesis(tmp_path: Path) -> None:
+    recipe = (ROOT / "workflows" / "self_synthesis_sweep.toml").read_text("utf-8")
+    short = re.sub("^rows = .*", "rows = 3", recipe, flags=re.MULTILINE)
+    (tmp_path / "recipe.toml").write_text(short)
+    for command in ("sweep recipe.toml -o run", "export run --to parquet -o data/rows.parquet"):
+        done = run(MAGPIE, *command.split(), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "3 rows" in done.stderr
+    assert "## Columns" in (tmp_path / "data" / "README.md").read_text("utf-8")
+
+
 async def test_the_example_of_an_endpoint() -> None:
     import asyncio
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -145,10 +146,8 @@ def test_a_row_that_is_refused_fails_alone_and_is_taken_up_again_when_told_so(
     assert (now["failed"], now["failed_by_reason"]) == (1, {"EndpointError 400": 1})
     text = [line.split() for line in bench.ask("status").stdout.splitlines()]
     assert ["EndpointError", "400", "1,"] in [words[:3] for words in text]
-    [(instructor, error)] = bench.query(
-        "SELECT instructor, error FROM rows WHERE status = 'failed'"
-    )
-    assert instructor == "Asker 3."
+    [(origin, error)] = bench.query("SELECT origin, error FROM rows WHERE status = 'failed'")
+    assert json.loads(origin)["instructor_persona"] == "Asker 3."
     check_told(error, "400", "the mock endpoint refuses this")
     assert len(bench.export()) == 19
 

@@ -7,7 +7,6 @@ import gc
 import json
 import os
 import resource
-import subprocess
 import sys
 import tracemalloc
 from contextlib import contextmanager, suppress
@@ -25,19 +24,6 @@ FORMATS = ("messages", "sharegpt", "dialogue")
 KINDS = ("jsonl", "parquet")
 NASTY = "a: b # c 'd' \"e\" | `f` ``` \\ \x00 \x85 \u2028 \u2029 \r\n- g: [h] {i} 😀"
 MODEL = 'org/m: "x" #1 | `y`\nz'
-READER = """
-import json, sys
-from datasets import load_dataset
-
-for line in sys.stdin:
-    try:
-        data = load_dataset(**json.loads(line), split="train")
-        answer = {"features": repr(data.features), "rows": data.to_list(), "info": [
-            data.info.dataset_size, data.info.splits["train"].num_examples]}
-    except BaseException as error:
-        answer = {"error": f"{type(error).__name__}: {error}"}
-    print(json.dumps(answer), flush=True)
-"""
 DIALOGUES = {
     "messages": "List({'role': Value('string'), 'content': Value('string')})",
     "sharegpt": "List({'from': Value('string'), 'value': Value('string')})",
@@ -73,7 +59,10 @@ def make_row(number=0, texts=("Why?", "Because."), **changes):
         "model": MODEL,
         "node": "local",
     }
-    return Row(**{**values, **changes})
+    values |= changes
+    origin = {"instructor_persona": values.pop("instructor")}
+    origin["responding_persona"] = values.pop("responder")
+    return Row(**values, origin=origin)
 
 
 def make_about(**changes):
@@ -84,35 +73,6 @@ def make_about(**changes):
 def export(rows, file, shape="messages", kind=None, **about):
     kind = kind or file.suffix[1:]
     return export_rows(rows, file, format=shape, kind=kind, about=make_about(**about))
-
-
-@pytest.fixture(scope="module")
-def load(tmp_path_factory):
-    """Load a file or a directory with `datasets`, in a process that is offline."""
-    home = tmp_path_factory.mktemp("home")
-    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
-    environment |= {"HF_DATASETS_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", READER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-
-    def ask(path):
-        job = {"path": str(path)}
-        if path.is_file():
-            reader = "parquet" if path.suffix == ".parquet" else "json"
-            job = {"path": reader, "data_files": str(path)}
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()
-        return json.loads(process.stdout.readline())
-
-    yield ask
-    process.stdin.close()
-    process.wait(20)
-    process.stdout.close()
 
 
 def check_chat(messages):

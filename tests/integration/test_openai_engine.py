@@ -42,6 +42,7 @@ from tests.integration.templates import TEMPLATES, render
 
 FAST = RetryPolicy(wait=0.001, longest_wait=0.002)
 KEY = "sk-very-secret"
+LEAP = 2**31 // 15
 TEXT_PART = {"type": "text", "text": "b"}
 SYSTEM, USER = Message("system", "Be brief."), Message("user", "Hi")
 
@@ -186,9 +187,14 @@ async def test_a_long_prompt_is_sent_whole():
     assert endpoint.calls[0].messages == [("user", prompt)]
 
 
-async def test_an_open_user_turn_is_refused_without_a_call():
-    error, endpoint = await ask(asked=request().evolve(open_user_turn=True))
+@pytest.mark.parametrize(
+    ("model", "why"), [("llama3:8b", "takes no raw prompts"), ("m", "how m writes")]
+)
+async def test_an_open_user_turn_never_becomes_a_chat_call(model, why):
+    asked = request(SYSTEM, Message("user", ""), model=model).evolve(open_user_turn=True)
+    error, endpoint = await ask(asked=asked, models=[model])
     assert isinstance(error, UnsupportedError)
+    assert why in str(error)
     assert endpoint.calls == []
 
 
@@ -261,12 +267,12 @@ async def test_empty_answers_are_tried_three_times_with_another_seed_each():
     error, endpoint = await ask(answer(""), asked=request(seed=7))
     assert isinstance(error, EmptyCompletionError)
     seeds = [call.body["seed"] for call in endpoint.calls]
-    assert seeds == [7, 1_000_010, 2_000_013]
+    assert seeds == [7, 7 + LEAP, 7 + 2 * LEAP]
 
 
 async def test_a_seed_stays_in_its_range():
     _, endpoint = await ask(answer(""), answer(), asked=request(seed=2**31 - 1))
-    assert endpoint.calls[1].body["seed"] == 1_000_002
+    assert endpoint.calls[1].body["seed"] == LEAP - 1
 
 
 @pytest.mark.parametrize(
@@ -536,8 +542,8 @@ async def test_an_overloaded_endpoint_is_given_fewer_calls():
     async with MisbehavingEndpoint([status(429)] * 8 + [slow(0.02)]) as endpoint:
         engine = engine_for(endpoint, concurrency=8)
         await asyncio.gather(*(engine.generate(request()) for _ in range(8)))
-        assert engine._client._limiter.limit < 8
-        assert engine._client._limiter.running == 0
+        assert engine._client._sender._limiter.limit < 8
+        assert engine._client._sender._limiter.running == 0
         await engine.aclose()
 
 
@@ -563,7 +569,7 @@ async def test_a_cancelled_call_ends_at_the_endpoint_too():
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.wait_for(endpoint.hung_up.wait(), 5)
-        assert engine._client._limiter.running == 0
+        assert engine._client._sender._limiter.running == 0
         assert (await engine.generate(request())).text == "Hello."
         await engine.aclose()
 
@@ -638,7 +644,7 @@ async def test_a_drained_engine_ends_the_wait_for_the_next_attempt():
         engine = engine_for(endpoint)
         call = asyncio.create_task(engine.generate(request()))
         await endpoint.idle.wait()
-        while engine._client._limiter.running:  # noqa: ASYNC110 - nothing tells of it
+        while engine._client._sender._limiter.running:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0)
         engine.drain()
         async with asyncio.timeout(5):

@@ -721,6 +721,40 @@ async def test_an_instruction_that_was_cut_off_is_drawn_again_with_another_seed(
     assert rows[0]["metadata"]["finish_reasons"] == ["stop"]
 
 
+THOUGHTS = "The user will ask."
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [f"<think>{THOUGHTS}</think>\n\n", f"{THOUGHTS}</think>", f"[THINK]{THOUGHTS}[/THINK]"],
+)
+@pytest.mark.parametrize("make", [vllm, ollama])
+async def test_an_instruction_with_thoughts_is_drawn_again_and_an_answers_are_kept_apart(
+    make, thought
+):
+    def write(call):
+        if "messages" in call.body:
+            return f"{thought}It is."
+        return f"{thought if call.sampling.get('seed') == 7 else ''}What is it?<|eot_id|>"
+
+    async with make(writes=write) as server:
+        result = await converse(server, synthesis())
+    assert result.error is None
+    assert json.loads(result.result) == ["What is it?", "It is."]
+    assert [turn.reasoning for turn in result.turns] == ["", THOUGHTS]
+    assert len(server.raw) == 2
+    assert len(server.chats) == 1
+    assert result.turns[0].seed == server.raw[1].sampling["seed"] != 7
+
+
+async def test_instructions_that_are_thoughts_only_are_given_up_as_no_instruction():
+    async with vllm(writes=lambda _: f"<think>{THOUGHTS}<|eot_id|>") as server:
+        result = await converse(server, synthesis())
+    assert isinstance(result.error, InstructionError)
+    assert "'<think>'" in str(result.error)
+    assert len(server.raw) == MOST_ATTEMPTS
+
+
 async def test_instructions_without_an_end_are_given_up():
     async with vllm(writes=cut_until(10**6)) as server:
         result = await converse(server, synthesis(max_tokens=8))
@@ -736,7 +770,7 @@ async def test_a_row_without_an_instruction_is_replaced_by_another_one():
     bad = {7_000_021}
 
     def write(call):
-        row = call.sampling.get("seed", 0) % 500_000_003
+        row = call.sampling.get("seed", 0) % (2**31 // MOST_ATTEMPTS)
         return "and so on " * 50 if row in bad and not tiny(call) else talk(call)
 
     async with vllm(writes=write) as server:

@@ -109,9 +109,7 @@ def test_a_store_is_made_once_and_opened_again(tmp_path):
 def test_to_begin_a_row_twice_changes_nothing(store):
     state = say(store, 0, make_turn())
     store.begin(PLAN[0])
-    store.begin(
-        PlannedRow(number=0, id="x", seed=1, instructor="", responder="", turns=1, model="")
-    )
+    store.begin(PlannedRow(number=0, id="x", seed=1, origin={}, turns=1, model=""))
     assert read_saved(store, 0) == SavedRow(0, 1, state)
     assert store.query("SELECT id, seed FROM rows") == [(PLAN[0].id, PLAN[0].seed)]
 
@@ -156,7 +154,11 @@ def test_a_row_that_is_done_keeps_its_turns_and_no_state(store):
     assert store.query("SELECT count(*) FROM states") == [(0,)]
     [row] = read_rows(store)
     assert (row.number, row.id, row.seed, row.status) == (0, PLAN[0].id, PLAN[0].seed, "done")
-    assert (row.instructor, row.responder, row.model) == ("a", "b", "m")
+    assert (row.origin["instructor_persona"], row.origin["responding_persona"], row.model) == (
+        "a",
+        "b",
+        "m",
+    )
     assert [(m.role, m.content) for m in row.messages] == [
         ("user", "why"),
         ("assistant", "because"),
@@ -511,9 +513,9 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, open_sto
 def test_a_database_of_another_version_is_refused_and_left_alone(tmp_path, open_store):
     Store.open(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / FILE)) as newer:
-        newer.execute("PRAGMA user_version = 2")
+        newer.execute("PRAGMA user_version = 3")
         newer.commit()
-    assert "another version of dria-magpie (format 2, here 1)" in refuse(tmp_path, open_store)
+    assert "another version of dria-magpie (format 3, here 2)" in refuse(tmp_path, open_store)
 
 
 def make_somebody_elses(path) -> None:

@@ -247,7 +247,7 @@ async def test_a_persona_that_is_always_refused_fails_its_own_rows_only(
     assert sorted(row.number for row in rows) == list(range(200))
     failed = [row for row in rows if row.status == "failed"]
     assert sorted(row.number for row in failed) == list(range(40 * refused, 40 * refused + 40))
-    assert {row.instructor for row in failed} == {instructors[refused]}
+    assert {row.origin["instructor_persona"] for row in failed} == {instructors[refused]}
     caller = Caller(answer)
     assert await make(Sweep.from_recipe(asked, tmp_path), caller) == []
     assert caller.seeds == []

@@ -62,7 +62,7 @@ async def run(throttle: Throttle, needed: int = NEEDED, retry: RetryPolicy = QUI
 
 
 def limit(engine: OpenAIEngine) -> int:
-    return engine._client._limiter.limit
+    return engine._client._sender._limiter.limit
 
 
 async def test_every_third_call_is_refused():

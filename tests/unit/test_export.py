@@ -45,7 +45,10 @@ def make_row(*texts, **changes):
         "model": "m",
         "node": "local",
     }
-    return Row(**{**values, **changes})
+    values |= changes
+    origin = {"instructor_persona": values.pop("instructor")}
+    origin["responding_persona"] = values.pop("responder")
+    return Row(**values, origin=origin)
 
 
 def make_card(*rows, kind="jsonl", file="x.jsonl", shape="messages", **about):
@@ -58,7 +61,7 @@ def make_card(*rows, kind="jsonl", file="x.jsonl", shape="messages", **about):
             file=file,
             size=100,
             kind=kind,
-            columns=columns_of(shape),
+            columns=columns_of(shape, "dialogue"),
             tally=tally,
             about=About(**{**told, **about}),
         )
@@ -120,7 +123,7 @@ def test_a_record_has_the_columns_in_their_order_and_only_utf_8(shape):
     bad = "a\ud800"
     row = make_row(bad, bad, instructor=bad, responder=bad, model=bad, node=bad, id=bad)
     record = to_record(row, shape)
-    assert list(record) == [column.name for column in columns_of(shape)]
+    assert list(record) == [column.name for column in columns_of(shape, "dialogue")]
     assert "\\ud800" not in repr(record)
     assert repr(record).count("\ufffd") == 7
 
@@ -173,7 +176,7 @@ def test_the_head_is_read_whatever_it_names(title, licence, file):
         title=title,
         license=licence,
         file=file,
-        columns=columns_of("messages"),
+        columns=columns_of("messages", "dialogue"),
         rows=3,
         arrow_bytes=20,
         file_bytes=10,
@@ -250,7 +253,7 @@ def test_the_example_is_short_and_can_be_shown():
 
 def test_every_column_is_explained():
     card = make_card(shape="sharegpt")
-    for column in columns_of("sharegpt"):
+    for column in columns_of("sharegpt", "dialogue"):
         assert f"| `{column.name}` | " in card
     assert 'load_dataset("json", data_files="x.jsonl", split="train")' in card
     assert 'load_dataset("parquet", ' in make_card(kind="parquet")

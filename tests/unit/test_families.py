@@ -44,7 +44,7 @@ NAMES = {
     "mistral-7b-v0.1": ["mistralai/Mistral-7B-Instruct-v0.1"],
     "mistral-7b-v0.2": ["mistral:7b-instruct-v0.2-q4_0", "mistral-7b-instruct-v0.2.Q4_K_M.gguf"],
     "mistral-7b-v0.3": ["mistral", "mistral:7b", "mistralai/Mistral-7B-Instruct-v0.3"],
-    "vicuna": ["lmsys/vicuna-7b-v1.5", "vicuna:13b"],
+    "vicuna": ["lmsys/vicuna-7b-v1.5", "lmsys/vicuna-13b-delta-v1.1", "vicuna:13b"],
     "deepseek-coder-v2": ["deepseek-coder-v2:16b", "deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct"],
     "nous-hermes-llama-2": ["NousResearch/Nous-Hermes-llama-2-7b", "nous-hermes:7b"],
 }
@@ -82,6 +82,7 @@ def test_each_family_has_a_name_to_be_known_by():
         "Qwen/Qwen-7B-Chat",
         "Qwen/Qwen3.5-9B",
         "gemma-4-31b-it",
+        "lmsys/vicuna-13b-delta-v0",
         "/llama3/other.gguf",
     ],
 )

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from dria_magpie import Dria, Node, Task
+from dria_magpie.engines.chat.payload import make_body
 from dria_magpie.errors import InstructionError
 from dria_magpie.factory import SelfSynthesis
 from dria_magpie.models import Generation, GenerationRequest, Message, Sampling
-from dria_magpie.node.instructions import MOST_ATTEMPTS, find_fault
+from dria_magpie.node.instructions import MOST_ATTEMPTS, find_fault, generate_instruction
 from dria_magpie.testing import ScriptedEngine
 
 PROMPT = "You are a helpful assistant that answers questions about birds and their nests."
@@ -29,6 +32,7 @@ def fault_of(text, *, finish_reason="stop", system=None):
         "I am a user of Linux. My assistant says: no. Why?",
         "Compare these models: GPT-2, BERT.",
         "你好吗, ni hao?",
+        "Why does Qwen write `<think>` before an answer?",
         "Fix this:\n```\nfor i in range(10):\n    print(i)\n```",
         "?",
     ],
@@ -49,10 +53,23 @@ def test_what_a_user_could_have_written(text):
         "What? <end_of_turn>",
         "<<SYS>> be kind",
         "Hi\n### Response: Sure",
+        "<think>\nThe user wants a joke.\n</think>\n\nTell me a joke.",
+        "The user wants a joke.</think>Tell me a joke.",
+        "<think>The user",
+        "<Thinking >Hm.</Thinking >Hi",
+        "[THINK]Hm.[/THINK]Hi",
+        "\u25c1think\u25b7Hm.\u25c1/think\u25b7Hi",
     ],
 )
 def test_what_a_chat_template_left_in_the_text(text):
     assert fault_of(text) == "leak"
+
+
+def test_thoughts_that_an_engine_took_out_of_a_users_message_are_a_fault_too():
+    asked = GenerationRequest(model="m", messages=(Message("user", ""),), open_user_turn=True)
+    fault = find_fault(Generation(text="Tell me a joke.", reasoning="Hm."), asked)
+    assert fault.kind == "leak"
+    assert "thoughts" in fault.reason
 
 
 @pytest.mark.parametrize(
@@ -110,6 +127,35 @@ async def test_attempts_are_bounded_and_the_reason_is_told():
     assert isinstance(result.error, InstructionError)
     assert result.turns == ()
     assert engine.calls == MOST_ATTEMPTS
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**30, 2**31 - 1])
+async def test_no_seed_is_drawn_by_twice_in_a_job_of_a_hundred_million_calls(seed):
+    bodies = []
+
+    async def generate(request):
+        # Those that an engine goes through itself, where answers are empty
+        bodies.extend(make_body(request, empty=empty) for empty in range(3))
+        return Generation(text="</s>")
+
+    asked = GenerationRequest(
+        model="m", messages=(Message("user", ""),), sampling=Sampling(seed=seed)
+    )
+    with pytest.raises(InstructionError):
+        await generate_instruction(generate, asked)
+    seeds = sorted(body["seed"] for body in bodies)
+    assert len(seeds) == 3 * MOST_ATTEMPTS
+    assert bodies[0]["seed"] == seed
+    # A job's seeds follow one another: it has as many as the shortest way from one leap to another
+    ways = [after - before for before, after in pairwise([*seeds, seeds[0] + 2**31])]
+    assert min(ways) > 143_000_000
+
+
+async def test_without_a_seed_the_engine_goes_on_choosing_them():
+    engine = ScriptedEngine(lambda _: "</s>")
+    async with Dria(nodes=[Node(engine)]) as dria:
+        await dria.execute([Task(workflow=SelfSynthesis().workflow())])
+    assert {request.sampling.seed for request in engine.requests} == {None}
 
 
 async def test_answers_are_not_judged():

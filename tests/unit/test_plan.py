@@ -36,7 +36,7 @@ def make_plan_of_two(instructors: int, responders: int, **values) -> Plan:
 
 
 def pairs_of(plan: Plan) -> list[tuple[str, str]]:
-    return [(row.instructor, row.responder) for row in plan]
+    return [(row.origin["instructor_persona"], row.origin["responding_persona"]) for row in plan]
 
 
 turns = st.tuples(st.integers(1, 20), st.integers(0, 20)).map(lambda t: [t[0], t[0] + t[1]])
@@ -266,7 +266,7 @@ def test_the_seed_of_the_pairing_is_the_recipes_by_default():
 
 def test_random_pairs_bring_everyone_about_as_often():
     plan = make_plan_of_two(10, 100, pairing={"kind": "random", "count": 500})
-    instructors = Counter(row.instructor for row in plan)
+    instructors = Counter(row.origin["instructor_persona"] for row in plan)
     assert all(abs(number - 50) < 25 for number in instructors.values())
     assert len(instructors) == 10
 
@@ -354,6 +354,25 @@ FIXED = {
 }
 
 
+FIXED_SELF_SYNTHESIS = {
+    "system_prompts": ["For {persona}"],
+    "end_with_user": True,
+    "only_instruction": True,
+    "instruction_sampling": {"temperature": 0.5},
+    "response_sampling": {"temperature": 0.5},
+}
+
+
+@pytest.mark.parametrize("key", FIXED_SELF_SYNTHESIS)
+def test_the_digest_of_self_synthesis_changes_with_a_key_that_is_fixed(key):
+    plan, other = (
+        make_plan(kind="self_synthesis", **values)
+        for values in ({}, {key: FIXED_SELF_SYNTHESIS[key]})
+    )
+    assert plan.digest != other.digest
+    assert make_plan().digest not in {plan.digest, other.digest}
+
+
 @pytest.mark.parametrize("key", FIXED)
 def test_the_digest_changes_with_a_key_that_is_fixed(key):
     plan = make_plan(**{key: FIXED[key]})
@@ -364,7 +383,8 @@ def test_the_digest_changes_with_a_key_that_is_fixed(key):
 def test_every_key_is_fixed_or_may_change_or_says_who_talks():
     may_change = {"rows", "limits"}
     personas = {"personas", "instructors", "responders"}
-    assert set(FIXED) | may_change | personas == set(Recipe.model_fields)
+    fixed = {"kind", *FIXED, *FIXED_SELF_SYNTHESIS}
+    assert fixed | may_change | personas == set(Recipe.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -428,8 +448,8 @@ def test_a_task_is_the_dialogue_of_its_row():
     task = plan.task(row)
     assert (task.id, task.models) == (row.id, ("m",))
     assert task.workflow.external_memory == {
-        "instructor_persona": row.instructor,
-        "responding_persona": row.responder,
+        "instructor_persona": row.origin["instructor_persona"],
+        "responding_persona": row.origin["responding_persona"],
         "topic": "the sea",
         "language": "Turkish",
     }
@@ -499,3 +519,69 @@ def test_any_row_of_a_huge_plan_is_there_at_once(pairing):
 def test_the_largest_plan_has_a_last_row():
     plan = make_plan(2, rows=10**12)
     assert plan[10**12 - 1].number == 10**12 - 1
+
+
+# Rows that a model draws from itself
+
+
+def make_conversations(**values) -> Plan:
+    return Plan.of(Recipe.of({"kind": "self_synthesis", **values}))
+
+
+def test_system_prompts_get_their_shares():
+    prompts = [{"prompt": "A", "key": "a", "weight": 3}, "B"]
+    drawn = Counter(
+        (row.origin["system_prompt_key"], row.origin["system_prompt"])
+        for row in make_conversations(rows=20_000, system_prompts=prompts)
+    )
+    assert set(drawn) == {("a", "A"), ("", "B")}
+    assert abs(drawn["a", "A"] - 15_000) < 4 * math.sqrt(20_000 * 0.75 * 0.25)
+
+
+def test_personas_take_turns_and_stand_in_the_system_prompt():
+    plan = make_conversations(personas=["a {x}", "b"], rows=5)
+    assert [row.origin["persona"] for row in plan] == ["a {x}", "b", "a {x}", "b", "a {x}"]
+    assert len(make_conversations(personas=["a", "b"])) == 2
+    assert plan[0].origin["system_prompt"].endswith("a {x}")
+    own = make_conversations(personas=["a", "b"], system_prompts=["Talk to {persona}, {persona}!"])
+    assert own[1].origin["system_prompt"] == "Talk to b, b!"
+
+
+@pytest.mark.parametrize(
+    ("values", "has_prompt"),
+    [({}, False), ({"turns": 2}, True), ({"turns": 2, "only_instruction": True}, False)],
+)
+def test_conversations_of_several_turns_get_a_prompt_by_default(values, has_prompt):
+    row = make_conversations(rows=1, **values)[0]
+    assert bool(row.origin["system_prompt"]) is has_prompt
+
+
+@pytest.mark.parametrize(
+    ("values", "messages"),
+    [
+        ({"turns": 3}, 6),
+        ({"turns": 3, "end_with_user": True}, 5),
+        ({"turns": 3, "only_instruction": True}, 1),
+        ({"turns": 3, "end_with_user": True, "only_instruction": True}, 1),
+    ],
+)
+def test_the_task_of_a_conversation(values, messages):
+    sampling = {
+        "sampling": {"top_p": 0.5, "top_k": 3},
+        "instruction_sampling": {"top_p": 0.9},
+        "response_sampling": {"temperature": 0.3},
+    }
+    plan = make_conversations(rows=9, system_prompts=["A"], models=["m"], **sampling, **values)
+    row = plan[4]
+    assert plan.messages(4) == messages
+    task = plan.task(row)
+    assert (task.id, task.models) == (row.id, ("m",))
+    assert task.workflow.external_memory == {"system_prompt": "A"}
+    instruction, response, _ = task.workflow.tasks
+    drawn = {"top_k": 3, "seed": row.seed}
+    said = instruction.sampling.to_dict()
+    assert said == {**drawn, "temperature": 1.0, "max_tokens": 512, "top_p": 0.9}
+    assert response.sampling.to_dict() == {**drawn, "temperature": 0.3, "top_p": 0.5}
+    assert [call % SEEDS for call in calls_of(task.workflow)] == [
+        row.seed + call for call in range(messages)
+    ]

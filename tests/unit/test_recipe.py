@@ -20,6 +20,7 @@ from dria_magpie.sweep.recipe import (
 )
 
 PERSONAS = 'personas = ["a", "b"]\n'
+OWN = 'kind = "self_synthesis"\n'
 EXAMPLE = Path(__file__).parents[2] / "workflows" / "persona_sweep.toml"
 EVERYTHING = """
 instructors = ["a", "b"]
@@ -49,6 +50,23 @@ rows = 9
 tokens = 500_000
 seconds = 7200
 """
+SELF_SYNTHESIS = """
+kind = "self_synthesis"
+rows = 50
+turns = [1, 2]
+end_with_user = true
+sampling.top_p = 0.9
+instruction_sampling.temperature = 1.2
+response_sampling.max_tokens = 400
+
+[[system_prompts]]
+key = "tutor"
+prompt = "You tutor."
+weight = 3
+
+[[system_prompts]]
+prompt = "You translate."
+"""
 
 
 def read(text: str) -> Recipe:
@@ -77,6 +95,8 @@ def complaint_of(**values) -> str:
 def test_every_key_is_read():
     recipe = read(EVERYTHING)
     assert recipe.model_dump() == {
+        **Recipe.of({"kind": "self_synthesis", "rows": 1}).model_dump(),
+        "kind": "dialogue",
         "personas": None,
         "instructors": {"inline": ("a", "b"), "file": None, "column": None},
         "responders": {"inline": ("c", "d"), "file": None, "column": None},
@@ -93,6 +113,52 @@ def test_every_key_is_read():
         "retries": 0,
         "limits": {"rows": 9, "tokens": 500_000, "seconds": 7200.0},
     }
+
+
+def test_every_key_of_self_synthesis_is_read():
+    recipe = read(SELF_SYNTHESIS)
+    assert recipe.model_dump(exclude_defaults=True) == {
+        "kind": "self_synthesis",
+        "rows": 50,
+        "turns": (1, 2),
+        "end_with_user": True,
+        "system_prompts": (
+            {"prompt": "You tutor.", "key": "tutor", "weight": 3.0},
+            {"prompt": "You translate."},
+        ),
+        "sampling": {"top_p": 0.9},
+        "instruction_sampling": {"temperature": 1.2},
+        "response_sampling": {"max_tokens": 400},
+    }
+    assert Recipe.of(recipe.to_dict()) == recipe
+
+
+def test_the_example_of_self_synthesis_is_a_recipe():
+    recipe = Recipe.read(EXAMPLE.with_name("self_synthesis_sweep.toml"))
+    assert recipe.kind == "self_synthesis"
+    assert recipe.system_prompts
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('kind = "magpie"\n', "r.toml, line 1: kind: takes 'dialogue' or 'self_synthesis'"),
+        (OWN, "rows: say how many"),
+        (OWN + 'rows = 3\npairing = "zip"\ntopic = "x"\n', "pairing, topic: only with kind ="),
+        (PERSONAS + "only_instruction = true\n", "only with kind = 'self_synthesis'"),
+        (OWN + 'rows = 3\nsystem_prompts = ["For {persona}"]', "without personas none does"),
+        (OWN + PERSONAS + 'system_prompts = ["You tutor."]', "with personas each says {persona}"),
+        (OWN + 'rows = 3\nsystem_prompts = [" "]', "[0]: takes a text that is not blank"),
+        (
+            OWN + 'rows = 3\n[[system_prompts]]\nprompt = "x"\nweight = 0',
+            "line 5: system_prompts[0].weight: takes",
+        ),
+        (OWN + "rows = 3\n[[system_prompts]]\nweight = 1", "system_prompts[0].prompt: is missing"),
+        (OWN + "rows = 3\n[instruction_sampling]\nseed = 1", "takes no seed"),
+    ],
+)
+def test_a_recipe_of_the_other_kind_is_refused(text, said):
+    assert said in complaint(text)
 
 
 def test_personas_alone_are_a_recipe():

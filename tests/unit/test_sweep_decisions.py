@@ -398,7 +398,7 @@ def make_row(messages: int, *, first=100, size=10, seconds=2.0, **changes) -> Ro
         for position in range(messages)
     )
     values = {"number": 0, "id": "r", "seed": 0, "status": "done", "turns": made}
-    return Row(**{**values, "instructor": "i", "responder": "r", **changes})
+    return Row(**{**values, "origin": {}, **changes})
 
 
 @pytest.mark.parametrize("turns", [1, 3, [1, 4]])

@@ -24,14 +24,11 @@ makes it come at once, for who restarts the server himself.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
-from dria_magpie.engines.chat.concurrency import AdaptiveLimiter, Signal
-from dria_magpie.engines.chat.failures import CallFailed, Failure, Kind, final_error
+from dria_magpie.engines.chat.failures import CallFailed, Kind
 from dria_magpie.engines.chat.gate import Gate
 from dria_magpie.engines.chat.payload import (
     decode_answer,
@@ -39,12 +36,8 @@ from dria_magpie.engines.chat.payload import (
     encode_request,
     make_body,
 )
-from dria_magpie.engines.chat.retry import (
-    DEFAULT_RETRY,
-    RetryDecision,
-    RetryPolicy,
-    call_with_retries,
-)
+from dria_magpie.engines.chat.retry import DEFAULT_RETRY, RetryPolicy
+from dria_magpie.engines.chat.sender import Course, Sender
 from dria_magpie.engines.chat.system_role import alternates, fold
 from dria_magpie.engines.chat.wire import Connection
 from dria_magpie.engines.prompts.pre_query import RawPrompt
@@ -52,8 +45,6 @@ from dria_magpie.engines.prompts.template import ChatTemplate
 from dria_magpie.engines.raw.finder import WriterFinder
 from dria_magpie.models import Generation, GenerationRequest, Message
 
-_Answer = TypeVar("_Answer")
-_OVERLOADED = {429, 503}
 _NO_SUCH_ROUTE = {404, 405, 501}
 
 
@@ -89,17 +80,14 @@ class ChatClient:
         template: Callable[[], ChatTemplate] | None = None,
     ) -> None:
         self._url = url
-        self._concurrency = concurrency
-        self._retry = retry
         self._stream = stream
         self._max_tokens = max_tokens
         self._extra = extra
-        self._gate = gate or Gate()
+        gate = gate or Gate()
         self._connection = Connection(url, api_key=api_key, timeout=timeout, fresh=stream)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._limiter = AdaptiveLimiter(concurrency, self._gate)
+        self._sender = Sender(self._connection, url, concurrency, retry, gate)
         self._folding: set[str] = set()
-        self._writers = WriterFinder(self._connection, url, template, self._gate)
+        self._writers = WriterFinder(self._connection, url, template, gate)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         """Answer one request.
@@ -108,14 +96,9 @@ class ChatClient:
             EngineError: no answer could be had.
             DrainedError: the gate was shut before an answer was there.
         """
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            # Calls that a dead loop left behind never give their permits back
-            self._loop = loop
-            self._limiter = AdaptiveLimiter(self._concurrency, self._gate)
-        course = _Course(request.model, answered=self._limiter.answered)
+        course = self._sender.begin(request.model)
         attempt = self._continue if request.open_user_turn else self._attempt
-        return await self._with_retries(lambda: attempt(request, course), course)
+        return await self._sender.insist(lambda: attempt(request, course), course)
 
     async def raw_prompt(self, model: str, messages: Sequence[Message]) -> RawPrompt:
         """Give the prompt that is sent for an open user turn, once it is known how.
@@ -123,8 +106,7 @@ class ChatClient:
         Raises:
             EngineError: the endpoint does not answer, or takes no raw prompts.
         """
-        course = _Course(model)
-        writer = await self._with_retries(lambda: self._writers.find(model), course)
+        writer = await self._sender.insist(lambda: self._writers.find(model), Course(model))
         return writer.write(messages)
 
     async def list_models(self) -> tuple[str, ...] | None:
@@ -133,7 +115,7 @@ class ChatClient:
         Raises:
             EngineError: the endpoint does not answer, or answers only those whom it knows.
         """
-        course = _Course()
+        course = Course()
 
         async def call() -> tuple[str, ...] | None:
             course.calls += 1
@@ -144,26 +126,14 @@ class ChatClient:
                     return None
                 raise
 
-        return await self._with_retries(call, course)
+        return await self._sender.insist(call, course)
 
     async def aclose(self) -> None:
         """Close every connection; the next call opens a new one."""
         await self._writers.aclose()
         await self._connection.aclose()
 
-    async def _with_retries(
-        self, call: Callable[[], Awaitable[_Answer]], course: _Course
-    ) -> _Answer:
-        try:
-            return await call_with_retries(call, course.failures, self._decide, self._gate.sleep)
-        except CallFailed as failed:
-            error = final_error(course.failures, self._url, course.model, course.calls)
-            raise error from failed.__cause__
-
-    def _decide(self, failures: Sequence[Failure]) -> RetryDecision:
-        return self._retry.decide(failures, known=self._connection.known)
-
-    async def _attempt(self, request: GenerationRequest, course: _Course) -> Generation:
+    async def _attempt(self, request: GenerationRequest, course: Course) -> Generation:
         """Make one call, or two where the chat template turns out to refuse the order of roles."""
         messages = request.messages
         if request.model in self._folding:
@@ -180,56 +150,26 @@ class ChatClient:
         return await self._complete(request, folded, course)
 
     async def _complete(
-        self, request: GenerationRequest, messages: Sequence[Message], course: _Course
+        self, request: GenerationRequest, messages: Sequence[Message], course: Course
     ) -> Generation:
         body = encode_request(request, messages, **self._options(course))
-        answer = await self._send("/chat/completions", body, course)
+        answer = await self._sender.post("/chat/completions", body, course)
         return decode_answer(answer, request, course.calls)
 
-    async def _continue(self, request: GenerationRequest, course: _Course) -> Generation:
+    async def _continue(self, request: GenerationRequest, course: Course) -> Generation:
         """Have the user's message written, from a prompt that ends where it begins."""
         writer = await self._writers.find(request.model)
         prompt = writer.write(request.messages)
         body = make_body(request, **self._options(course))
         body["prompt"] = prompt.text
         body["stop"] = [*request.sampling.stop, *prompt.stop]
-        answer = await self._send(writer.route.url, writer.route.encode(body), course)
+        answer = await self._sender.post(writer.route.url, writer.route.encode(body), course)
         return decode_answer(writer.route.decode(answer), request, course.calls)
 
-    def _options(self, course: _Course) -> dict[str, Any]:
+    def _options(self, course: Course) -> dict[str, Any]:
         return {
             "empty": sum(failure.kind is Kind.EMPTY for failure in course.failures),
             "max_tokens": self._max_tokens,
             "stream": self._stream,
             "extra": self._extra,
         }
-
-    async def _send(self, route: str, body: bytes, course: _Course) -> Any:
-        limiter = self._limiter
-        await limiter.acquire()
-        signal, retry_after = Signal.NEITHER, None
-        course.calls += 1
-        try:
-            answer = await self._connection.post(route, body)
-            signal = Signal.ANSWERED
-        except CallFailed as failed:
-            failure = failed.failure
-            if failure.status not in _OVERLOADED:
-                raise
-            signal, retry_after = Signal.OVERLOADED, failure.retry_after
-            unlucky = limiter.answered > course.answered
-            course.answered = limiter.answered
-            raise CallFailed(replace(failure, unlucky=unlucky)) from failed.__cause__
-        finally:
-            limiter.release(signal, retry_after)
-        return answer
-
-
-@dataclass(slots=True)
-class _Course:
-    """What has become of one request so far."""
-
-    model: str = ""
-    calls: int = 0
-    answered: int = 0
-    failures: list[Failure] = field(default_factory=list)

@@ -42,7 +42,11 @@ class Gate:
             raise _refusal()
 
     async def wait(self, future: asyncio.Future[_Value]) -> _Value:
-        """Wait for a future that someone else ends, or until the gate is shut."""
+        """Wait for a future, or until the gate is shut.
+
+        Args:
+            future: whoever else ends it looks first whether it is done.
+        """
         self.check()
         self._waits.add(future)
         try:
@@ -53,15 +57,40 @@ class Gate:
         self.check()
         return value
 
+    async def wait_for_task(self, task: asyncio.Task[_Value]) -> _Value:
+        """Wait for a task that others wait for too, or until the gate is shut.
+
+        Whoever leaves, the task goes on.
+        """
+        self.check()
+        if not task.done():
+            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def end(_: object) -> None:
+                _end(over)
+
+            # Not asyncio.shield, which ends its future without a look whether `shut` did
+            task.add_done_callback(end)
+            try:
+                await self._outlast(over)
+            finally:
+                task.remove_done_callback(end)
+        return task.result()
+
     async def sleep(self, seconds: float) -> None:
         """Wait for some seconds, or until the gate is shut."""
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, _end, over)
         try:
-            await self.wait(over)
+            await self._outlast(over)
         finally:
             timer.cancel()
+
+    async def _outlast(self, over: asyncio.Future[None]) -> None:
+        try:
+            await self.wait(over)
+        finally:
             if over.done() and not over.cancelled():
                 over.exception()  # seen, also where a cancellation came in the same moment
 

@@ -15,10 +15,10 @@ from dria_magpie.models import Generation, GenerationRequest, Message, Sampling
 from dria_magpie.models.generation import MOST_TOKENS
 from dria_magpie.models.text import clean_text
 
-# A retry after an empty answer must not draw it again, nor the answer of the run's next call,
-# whose seed is one more
-_SEED_STRIDE = 1_000_003
 _SEEDS = 2**31
+# A retry after an empty answer must not draw it again, nor what another call of the same job draws:
+# their seeds follow one another. An instruction that is drawn again leaps three times as far.
+_SEED_STRIDE = _SEEDS // 15
 _SAMPLING = tuple(field.name for field in fields(Sampling))
 
 
@@ -73,6 +73,9 @@ def make_body(
 def decode_answer(body: Any, request: GenerationRequest, attempts: int = 1) -> Generation:
     """Read a completion object, which came with call number `attempts`.
 
+    Reasoning is taken out of answers only: who writes a user's message has nothing to think over,
+    so there its marks stay where they are seen.
+
     Raises:
         CallFailed: it is none, or it has no text.
     """
@@ -83,7 +86,7 @@ def decode_answer(body: Any, request: GenerationRequest, attempts: int = 1) -> G
         raise CallFailed(Failure(Kind.BODY, "answered without a message in choices", 200))
     text, reasoning = _text(message.get("content")), ""
     given = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
-    if not given:
+    if not given and not request.open_user_turn:
         text, reasoning = split_reasoning(text)
     finish_reason = choice.get("finish_reason")
     usage = _mapping(body.get("usage"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 # Not between backticks, where an answer tells of the tags themselves.
-_TAG = re.compile(
+TAG = re.compile(
     r"(?<!`)(?:<(/?)\s*think(?:ing)?\s*>|\[(/?)think\]|◁(/?)think▷)(?!`)", re.IGNORECASE
 )
 
@@ -25,7 +25,7 @@ def split_reasoning(text: str) -> tuple[str, str]:
 
         split_reasoning("<think>Greet.</think>Hello!")  # ("Hello!", "Greet.")
     """
-    tags = list(_TAG.finditer(text))
+    tags = list(TAG.finditer(text))
     closing = [tag for tag in tags if "/" in tag.groups()]
     if not tags or (not closing and text[: tags[0].start()].strip()):
         return text, ""

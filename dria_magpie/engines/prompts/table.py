@@ -112,6 +112,7 @@ FAMILIES: tuple[Family, ...] = (
         markers=("<|im_start|>", "You are a helpful assistant<|im_end|>"),
         default_system="You are a helpful assistant",
     ),
+    # As in Yi-1.5-6B-Chat's tokenizer_config.json and SGLang's lang/chat_template.py
     _CHATML.evolve(
         name="yi-1.5",
         pattern=r"yi-1\.5.*chat|yi-.*v1\.5",
@@ -119,6 +120,8 @@ FAMILIES: tuple[Family, ...] = (
         system=("", ""),
         stop=("<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|startoftext|>"),
     ),
+    # The first turn is as its model card has it, and further ones as alpaca.jinja in
+    # chujiezheng/chat_templates
     Family(
         name="nous-hermes-llama-2",
         pattern=r"nous-hermes-(llama-?2|\d+b)",
@@ -165,9 +168,10 @@ FAMILIES: tuple[Family, ...] = (
         assistant=("", "</s> "),
     ),
     _MISTRAL_2,
+    # vicuna_v1.1 in FastChat's conversation.py, also for later weights; v0 has other separators
     Family(
         name="vicuna",
-        pattern=r"vicuna",
+        pattern=r"vicuna(?!.*-v0)",
         markers=("USER: ", "ASSISTANT:"),
         system=("", " "),
         default_system=(

@@ -56,7 +56,7 @@ class WriterFinder:
             task.add_done_callback(_retrieve)
         try:
             # Whoever goes away leaves the others what is being found out
-            return await self._gate.wait(asyncio.shield(task))
+            return await self._gate.wait_for_task(task)
         except UnsupportedError as error:
             raise UnsupportedError(str(error)) from error.__cause__
 

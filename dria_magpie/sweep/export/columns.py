@@ -57,9 +57,18 @@ _DIALOGUES = {
         one_key=True,
     ),
 }
+_ORIGINS = {
+    "dialogue": (
+        Column(name="instructor_persona", told="who asks"),
+        Column(name="responding_persona", told="who answers"),
+    ),
+    "self_synthesis": (
+        Column(name="system_prompt", told="what stood before the messages; empty for nothing"),
+        Column(name="system_prompt_key", told="the name of the system prompt in the recipe"),
+        Column(name="persona", told="who the user is"),
+    ),
+}
 _METADATA = (
-    Column(name="instructor_persona", told="who asks"),
-    Column(name="responding_persona", told="who answers"),
     Column(name="model", told="the model that wrote it; several are joined by a comma"),
     Column(name="turns", told="questions that were answered", dtype="int64"),
     Column(
@@ -80,9 +89,14 @@ _METADATA = (
 _ID = Column(name="id", told="the same for the same recipe, wherever it runs")
 
 
-def columns_of(format: Format) -> tuple[Column, ...]:  # noqa: A002 - the public name
-    """Give the columns in their order."""
-    return (_ID, _DIALOGUES[format], *_METADATA)
+def columns_of(format: Format, kind: str) -> tuple[Column, ...]:  # noqa: A002 - the public name
+    """Give the columns in their order.
+
+    Args:
+        format: how the dialogue is put.
+        kind: of the recipe.
+    """
+    return (_ID, _DIALOGUES[format], *_ORIGINS[kind], *_METADATA)
 
 
 def to_record(row: Row, format: Format) -> Record:  # noqa: A002 - the public name
@@ -93,8 +107,7 @@ def to_record(row: Row, format: Format) -> Record:  # noqa: A002 - the public na
         _DIALOGUES[format].name: [
             put(message, clean_text(message.content)) for message in row.messages
         ],
-        "instructor_persona": clean_text(row.instructor),
-        "responding_persona": clean_text(row.responder),
+        **{name: clean_text(text) for name, text in row.origin.items()},
         "model": clean_text(row.model),
         "turns": len(row.messages) // 2,
         "finish_reasons": [clean_text(reason) for reason in row.finish_reasons],

@@ -23,6 +23,14 @@ _SAMPLINGS = {
     "sampling": "sampling",
     "instructor_sampling": "sampling of questions",
     "responder_sampling": "sampling of answers",
+    "instruction_sampling": "sampling of instructions",
+    "response_sampling": "sampling of answers",
+}
+_WHAT = {
+    "dialogue": "Synthetic dialogues between two personas, of which one asks and one answers. "
+    "Language models wrote both sides.",
+    "self_synthesis": "Synthetic conversations that language models drew from themselves: given "
+    "only what opens a user's message in its chat template, a model wrote the message.",
 }
 _EXAMPLE_MESSAGES = 4
 _EXAMPLE_CHARACTERS = 400
@@ -32,8 +40,7 @@ def tell_rows(about: About, tally: Tally) -> str:
     """Say what the data is, and how many of the planned dialogues are in it."""
     return (
         f"# {plain_markdown(about.name)}\n\n"
-        "Synthetic dialogues between two personas, of which one asks and one answers. Language "
-        f"models wrote both sides; they were made with dria-magpie {__version__}.\n\n"
+        f"{_WHAT[about.kind]} They were made with dria-magpie {__version__}.\n\n"
         f"- {tally.rows:,} dialogues of {about.planned:,} that were planned\n"
         f"- {about.failed:,} failed for good and are left out"
     )
@@ -93,8 +100,7 @@ def tell_example(row: Row | None) -> str:
         return ""
     shown = row.messages[:_EXAMPLE_MESSAGES]
     told = [
-        ("instructor persona", row.instructor),
-        ("responding persona", row.responder),
+        *((name.replace("_", " "), text) for name, text in row.origin.items() if text),
         *((message.role, message.content.strip()) for message in shown),
     ]
     texts = [f"{who}: {shorten(text, _EXAMPLE_CHARACTERS)}" for who, text in told]

@@ -27,6 +27,11 @@ class About:
     failed: int
     license: str
 
+    @property
+    def kind(self) -> str:
+        """The recipe's kind, which says what rows are made from."""
+        return str(self.recipe.get("kind", "dialogue"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:

@@ -48,7 +48,7 @@ def export_rows(
         DriaMagpieError: the file cannot be written.
     """
     _check_name(file, kind)
-    columns, tally = columns_of(format), Tally()
+    columns, tally = columns_of(format, about.kind), Tally()
     with Draft(file) as data:
         with open_sink(kind, data, columns) as write:
             for batch in _batches(rows, format, tally):

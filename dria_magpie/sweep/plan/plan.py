@@ -11,12 +11,12 @@ from hashlib import sha256
 from itertools import accumulate
 from typing import Any
 
-from dria_magpie.factory import MagPie
-from dria_magpie.models import Sampling, Task
+from dria_magpie.models import Task
 from dria_magpie.sweep.plan.chance import draw
-from dria_magpie.sweep.plan.pairs import Pairs, make_pairs
+from dria_magpie.sweep.plan.conversations import Conversations
+from dria_magpie.sweep.plan.dialogues import Dialogues
+from dria_magpie.sweep.plan.material import Material, Origin
 from dria_magpie.sweep.recipe import SIDES, Recipe
-from dria_magpie.sweep.recipe.personas import Personas, read_personas
 
 SEEDS = 2**31
 # Each attempt at a row has seeds of its own, or an answer that was empty would be empty again.
@@ -32,17 +32,15 @@ class PlannedRow:
         number: position in the plan, from 0.
         id: the same for the same recipe and number.
         seed: what the first attempt draws by; see `Sampling.seed`.
-        instructor: the persona that asks.
-        responder: the persona that answers.
-        turns: questions with their answers.
+        origin: what it is made from, by the names of the columns of an export.
+        turns: of question and answer.
         model: the model's name; "" for whatever is served.
     """
 
     number: int
     id: str
     seed: int
-    instructor: str
-    responder: str
+    origin: Origin
     turns: int
     model: str
 
@@ -53,20 +51,16 @@ class Plan:
 
     Attributes:
         recipe: what the rows follow from.
-        instructors: the personas that ask.
-        responders: the personas that answer; the same tuple where both sides share one list.
-        pairs: who talks to whom.
+        material: what they are made from.
 
     Example::
 
         plan = Plan.of(Recipe.read(path))
-        plan[0].instructor, plan.task(plan[0])
+        plan[0].origin, plan.task(plan[0])
     """
 
     recipe: Recipe
-    instructors: Personas
-    responders: Personas
-    pairs: Pairs
+    material: Material
 
     @classmethod
     def of(cls, recipe: Recipe) -> Plan:
@@ -75,27 +69,13 @@ class Plan:
         Raises:
             InvalidInputError: personas cannot be read, or do not fit the pairing.
         """
-        if recipe.personas:
-            instructors = responders = read_personas(recipe.personas)
-        else:
-            assert recipe.instructors  # noqa: S101 - the recipe was checked
-            assert recipe.responders  # noqa: S101
-            instructors = read_personas(recipe.instructors)
-            responders = read_personas(recipe.responders)
-        pairs = make_pairs(
-            recipe.pairing,
-            len(instructors),
-            len(responders),
-            same=bool(recipe.personas),
-            seed=recipe.seed,
-        )
-        return cls(recipe, instructors, responders, pairs)
+        kind = Dialogues if recipe.kind == "dialogue" else Conversations
+        return cls(recipe, kind.of(recipe))
 
     @cached_property
     def digest(self) -> str:
         """What every row depends on, in 64 letters: fixed keys of the recipe, and personas."""
-        responders = None if self.recipe.personas else self.responders
-        text = json.dumps([self.fixed, self.instructors, responders], sort_keys=True)
+        text = json.dumps([self.fixed, *self.material.identity], sort_keys=True)
         return sha256(text.encode()).hexdigest()
 
     @property
@@ -105,7 +85,7 @@ class Plan:
         return {key: value for key, value in said.items() if key not in MAY_CHANGE | SIDES}
 
     def __len__(self) -> int:
-        return self.recipe.rows or self.pairs.count
+        return self.recipe.rows or self.material.count
 
     def __iter__(self) -> Iterator[PlannedRow]:
         return map(self.__getitem__, range(len(self)))
@@ -113,21 +93,23 @@ class Plan:
     def __getitem__(self, number: int) -> PlannedRow:
         if not 0 <= number < len(self):
             raise IndexError(f"the plan has rows 0 to {len(self) - 1}, not {number}")
-        instructor, responder = self.pairs[number % self.pairs.count]
         return PlannedRow(
             number=number,
             id=f"{number:06d}-{draw(self.digest, 'id', number):016x}",
             seed=self._seed(number, 0),
-            instructor=self.instructors[instructor],
-            responder=self.responders[responder],
+            origin=self.material.origin(number),
             turns=self.turns(number),
             model=self._model(number),
         )
 
     def turns(self, number: int) -> int:
-        """Give how many questions a row has."""
+        """Give how many turns of question and answer a row has."""
         low, high = self.recipe.turns
         return low + draw(self.recipe.seed, "turns", number) % (high - low + 1)
+
+    def messages(self, number: int) -> int:
+        """Give how many messages a row has."""
+        return self.material.messages(self.turns(number))
 
     def task(self, row: PlannedRow, attempt: int = 0) -> Task:
         """Give the task that makes a row.
@@ -137,16 +119,7 @@ class Plan:
             attempt: from 0; another attempt draws other numbers.
         """
         seed = self._seed(row.number, attempt)
-        sampling, own = self.recipe.sampling, self.recipe
-        workflow = MagPie().workflow(
-            row.instructor,
-            row.responder,
-            row.turns,
-            topic=self.recipe.topic,
-            language=self.recipe.language,
-            instructor_sampling=Sampling(**{**sampling, **own.instructor_sampling, "seed": seed}),
-            responder_sampling=Sampling(**{**sampling, **own.responder_sampling, "seed": seed}),
-        )
+        workflow = self.material.workflow(row.origin, row.turns, seed)
         return Task(workflow=workflow, models=[row.model] if row.model else [], id=row.id)
 
     def _seed(self, number: int, attempt: int) -> int:

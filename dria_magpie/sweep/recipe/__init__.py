@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dria_magpie.sweep.recipe.parts import Limits, ModelChoice, Pairing, PersonaSource
+from dria_magpie.sweep.recipe.parts import (
+    Limits,
+    ModelChoice,
+    Pairing,
+    PersonaSource,
+    SystemPromptChoice,
+)
 from dria_magpie.sweep.recipe.personas import Personas, read_personas
 from dria_magpie.sweep.recipe.recipe import SIDES, Recipe
 
@@ -14,5 +20,6 @@ __all__ = [
     "PersonaSource",
     "Personas",
     "Recipe",
+    "SystemPromptChoice",
     "read_personas",
 ]

@@ -12,6 +12,7 @@ from dria_magpie.errors import InvalidInputError
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Weight = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)]
 
 
 class Part(BaseModel):
@@ -95,12 +96,31 @@ class ModelChoice(Part):
     """A model, and its share of the rows in relation to the other models' weights."""
 
     name: Text
-    weight: Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)] = 1.0
+    weight: Weight = 1.0
 
     @model_validator(mode="before")
     @classmethod
     def _read_short_form(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+
+class SystemPromptChoice(Part):
+    """A system prompt, and its share of the rows in relation to the others' weights.
+
+    Attributes:
+        prompt: the text; with personas, ``{persona}`` in it stands for the row's.
+        key: a name for it, which rows keep beside the text.
+        weight: its share.
+    """
+
+    prompt: Text
+    key: Text | None = None
+    weight: Weight = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_short_form(cls, value: Any) -> Any:
+        return {"prompt": value} if isinstance(value, str) else value
 
 
 class Limits(Part):

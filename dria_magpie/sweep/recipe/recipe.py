@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -20,11 +20,30 @@ from dria_magpie.sweep.recipe.parts import (
     Part,
     PersonaSource,
     Seed,
+    SystemPromptChoice,
     Text,
 )
 
 ROW_SEEDS = "rows draw seeds of their own from the recipe's `seed`"
 SIDES = {"personas", "instructors", "responders"}
+_BELONGS = {
+    "dialogue": {
+        "instructors",
+        "responders",
+        "pairing",
+        "topic",
+        "language",
+        "instructor_sampling",
+        "responder_sampling",
+    },
+    "self_synthesis": {
+        "system_prompts",
+        "end_with_user",
+        "only_instruction",
+        "instruction_sampling",
+        "response_sampling",
+    },
+}
 
 
 class Recipe(Part):
@@ -35,18 +54,24 @@ class Recipe(Part):
         recipe = Recipe.read(Path("workflows/persona_sweep.toml"))
     """
 
+    kind: Literal["dialogue", "self_synthesis"] = "dialogue"
     personas: PersonaSource | None = None
     instructors: PersonaSource | None = None
     responders: PersonaSource | None = None
     pairing: Pairing = Pairing()
+    system_prompts: tuple[SystemPromptChoice, ...] = ()
     rows: Count | None = None
     turns: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = (1, 1)
+    end_with_user: bool = False
+    only_instruction: bool = False
     topic: Text | None = None
     language: Text | None = None
     models: tuple[ModelChoice, ...] = ()
     sampling: dict[str, Any] = Field(default_factory=dict)
     instructor_sampling: dict[str, Any] = Field(default_factory=dict)
     responder_sampling: dict[str, Any] = Field(default_factory=dict)
+    instruction_sampling: dict[str, Any] = Field(default_factory=dict)
+    response_sampling: dict[str, Any] = Field(default_factory=dict)
     seed: Seed = 0
     retries: Annotated[int, Field(ge=0, le=100)] = 2
     limits: Limits = Limits()
@@ -66,7 +91,13 @@ class Recipe(Part):
             raise ValueError("takes a range from low to high")
         return value
 
-    @field_validator("sampling", "instructor_sampling", "responder_sampling")
+    @field_validator(
+        "sampling",
+        "instructor_sampling",
+        "responder_sampling",
+        "instruction_sampling",
+        "response_sampling",
+    )
     @classmethod
     def _check_sampling(cls, value: dict[str, Any]) -> dict[str, Any]:
         if "seed" in value:
@@ -76,7 +107,14 @@ class Recipe(Part):
         return Sampling.from_dict(value).to_dict()
 
     @model_validator(mode="after")
-    def _check_personas(self) -> Self:
+    def _check_kind(self) -> Self:
+        for kind, keys in _BELONGS.items():
+            foreign = sorted(keys & self.model_fields_set)
+            if kind != self.kind and foreign:
+                raise ValueError(f"{', '.join(foreign)}: only with kind = {kind!r}")
+        return self._check_dialogue() if self.kind == "dialogue" else self._check_self_synthesis()
+
+    def _check_dialogue(self) -> Self:
         sides = (self.instructors, self.responders)
         if self.personas is not None and any(sides):
             raise ValueError("give personas for both sides, or instructors and responders")
@@ -84,6 +122,17 @@ class Recipe(Part):
             raise ValueError("give personas, or instructors and responders")
         if self.personas is not None and self.pairing.kind == "zip":
             raise ValueError("pairing = 'zip' takes instructors and responders, not personas")
+        return self
+
+    def _check_self_synthesis(self) -> Self:
+        if self.rows is None and self.personas is None:
+            raise ValueError("rows: say how many, or give personas for a row each")
+        for choice in self.system_prompts:
+            if ("{persona}" in choice.prompt) != (self.personas is not None):
+                raise ValueError(
+                    "system_prompts: with personas each says {persona} where the row's is to "
+                    f"stand, and without personas none does; not {choice.prompt!r:.80}"
+                )
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dria_magpie.errors import StoreError
 from dria_magpie.sweep.store.errors import describe_damaged, telling_errors
 
 APPLICATION = 1146246480
-VERSION = 1
+VERSION = 2
 # A reader or a backup may hold the store for a moment, which is no reason to give up.
 PATIENCE = 10.0
 

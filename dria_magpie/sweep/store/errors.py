@@ -19,6 +19,8 @@ def telling_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise StoreError(_explain(path, error)) from error
+    except UnicodeDecodeError as error:
+        raise StoreError(describe_damaged(path, f"a text in it is none: {error}")) from error
 
 
 def _explain(path: Path, error: sqlite3.Error) -> str:

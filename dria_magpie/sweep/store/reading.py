@@ -10,12 +10,11 @@ from typing import Any
 from dria_magpie.models import Turn
 from dria_magpie.sweep.row import Row, make_messages
 from dria_magpie.sweep.store.store import Store
-from dria_magpie.sweep.store.text import read_state, read_turn
+from dria_magpie.sweep.store.text import read_origin, read_state, read_turn
 from dria_magpie.workflow import ExecutionState
 
 _AT_ONCE = 100
-_COLUMNS = "number, id, seed, status, instructor, responder, model, node, attempts, seconds, "
-_COLUMNS += "reason, error"
+_COLUMNS = "number, id, seed, status, origin, model, node, attempts, seconds, reason, error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +95,5 @@ def _read_turns(store: Store, number: int) -> tuple[Turn, ...]:
 
 def _make_row(values: tuple[Any, ...], turns: tuple[Turn, ...]) -> Row:
     named = dict(zip(_COLUMNS.split(", "), values, strict=True))
+    named["origin"] = read_origin(named["origin"])
     return Row(**named, turns=turns, messages=make_messages(turns))

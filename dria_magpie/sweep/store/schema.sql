@@ -1,5 +1,5 @@
 PRAGMA application_id = 1146246480;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 CREATE TABLE facts (
     name TEXT PRIMARY KEY,
@@ -13,8 +13,7 @@ CREATE TABLE rows (
     seed INTEGER NOT NULL,
     status TEXT NOT NULL DEFAULT 'running' CHECK (status IN ('running', 'done', 'failed')),
     attempts INTEGER NOT NULL DEFAULT 1,
-    instructor TEXT NOT NULL,
-    responder TEXT NOT NULL,
+    origin TEXT NOT NULL,
     model TEXT NOT NULL DEFAULT '',
     node TEXT NOT NULL DEFAULT '',
     seconds REAL NOT NULL DEFAULT 0,

@@ -16,7 +16,7 @@ from dria_magpie.sweep.row import Row
 from dria_magpie.sweep.store.connection import open_for_reading, open_for_writing
 from dria_magpie.sweep.store.errors import describe_held, is_held, telling_errors
 from dria_magpie.sweep.store.pace import Pace
-from dria_magpie.sweep.store.text import write_state, write_turn
+from dria_magpie.sweep.store.text import write_origin, write_state, write_turn
 from dria_magpie.workflow import ExecutionState
 
 FILE = "store.sqlite"
@@ -109,9 +109,8 @@ class Store:
         """Note that a row begins, so that it is known to be unfinished."""
         with self.transaction() as connection:
             connection.execute(
-                "INSERT OR IGNORE INTO rows (number, id, seed, instructor, responder) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (row.number, row.id, row.seed, row.instructor, row.responder),
+                "INSERT OR IGNORE INTO rows (number, id, seed, origin) VALUES (?, ?, ?, ?)",
+                (row.number, row.id, row.seed, write_origin(row.origin)),
             )
 
     def keep_turn(self, number: int, state: ExecutionState) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dria_magpie.errors import StateError, StoreError
@@ -26,6 +26,26 @@ def read_turn(text: str) -> Turn:
         return Turn.from_dict(json.loads(text))
     except (StateError, ValueError, RecursionError) as error:
         raise StoreError(f"a turn in the store is damaged: {error}") from error
+
+
+def write_origin(origin: Mapping[str, str]) -> str:
+    """Give what a row was made from as JSON."""
+    return _dump(dict(origin))
+
+
+def read_origin(text: str) -> Mapping[str, str]:
+    """Read what `write_origin` gave.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        origin = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"the origin of a row in the store is damaged: {error}") from error
+    if not isinstance(origin, dict) or not all(isinstance(said, str) for said in origin.values()):
+        raise StoreError(f"the origin of a row in the store is damaged: {text:.80}")
+    return origin
 
 
 def write_state(state: ExecutionState) -> str:

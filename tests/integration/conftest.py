@@ -1,0 +1,53 @@
+"""What several integration tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+READER = """
+import json, sys
+from datasets import load_dataset
+
+for line in sys.stdin:
+    try:
+        data = load_dataset(**json.loads(line), split="train")
+        answer = {"features": repr(data.features), "rows": data.to_list(), "info": [
+            data.info.dataset_size, data.info.splits["train"].num_examples]}
+    except BaseException as error:
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def load(tmp_path_factory):
+    """Load a file or a directory with `datasets`, in a process that is offline."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    environment |= {"HF_DATASETS_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", READER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+    def ask(path):
+        job = {"path": str(path)}
+        if path.is_file():
+            reader = "parquet" if path.suffix == ".parquet" else "json"
+            job = {"path": reader, "data_files": str(path)}
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    yield ask
+    process.stdin.close()
+    process.wait(20)
+    process.stdout.close()
