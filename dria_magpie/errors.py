@@ -17,6 +17,7 @@
     │   ├── DrainedError         the engine begins no more calls, as it was asked to
     │   ├── UnsupportedError     this engine or version cannot do what was asked
     │   └── ModelFileError       weights are missing, damaged or cannot be loaded
+    ├── NetworkError             a network of nodes cannot be reached, or lets nobody in
     ├── NoNodeError              no node serves the model that was asked for
     ├── TaskTimeoutError         the time that was given ran out (also a TimeoutError)
     ├── StoreError               a sweep's store is full, damaged, or held by another process
@@ -121,6 +122,10 @@ class UnsupportedError(EngineError):
 
 class ModelFileError(EngineError):
     """A model's weights are missing, damaged, or cannot be loaded here."""
+
+
+class NetworkError(DriaMagpieError):
+    """A network of nodes cannot be reached, or refuses: the text says what to do."""
 
 
 class NoNodeError(DriaMagpieError):

@@ -10,7 +10,10 @@ from dria_magpie import __version__
 from dria_magpie.cli.dialogue import dialogue
 from dria_magpie.cli.export import export
 from dria_magpie.cli.generate import generate
+from dria_magpie.cli.hub import hub
 from dria_magpie.cli.models import app as models
+from dria_magpie.cli.network import app as network
+from dria_magpie.cli.node import node
 from dria_magpie.cli.probe import probe
 from dria_magpie.cli.status import status
 from dria_magpie.cli.sweep import sweep
@@ -50,3 +53,6 @@ app.command(name="sweep")(sweep)
 app.command(name="status")(status)
 app.command(name="export")(export)
 app.add_typer(models, name="models")
+app.command(name="node")(node)
+app.command(name="hub")(hub)
+app.add_typer(network, name="network")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dria_magpie.errors import InvalidInputError, ModelFileError
+from dria_magpie.errors import InvalidInputError, ModelFileError, UnsupportedError
 
 if TYPE_CHECKING:
     from dria_magpie.client import Dria
@@ -22,11 +22,14 @@ def open_client(
     api_key_env: str | None,
     concurrency: int | None = None,
     chat_template: Path | None = None,
+    creds: Path | None = None,
+    run_id: str | None = None,
 ) -> Dria:
     """Give a client for an endpoint, a network, or what the environment says; see `Dria`.
 
     Raises:
-        InvalidInputError: options that exclude each other, or a key's variable that is not set.
+        InvalidInputError: options that exclude each other, a key's variable that is not set, or a
+            chat template that cannot be used.
     """
     # Imported here so that `--help` does not wait for them.
     from dria_magpie.client import Dria
@@ -35,9 +38,10 @@ def open_client(
     if endpoint is not None and network is not None:
         raise InvalidInputError("give --endpoint or --network, not both")
     key = read_key(api_key_env)
-    said = endpoint is not None or network is not None
-    elsewhere = said or os.environ.get("DRIA_NETWORK") or os.environ.get("DRIA_ENDPOINT")
-    engines = [] if elsewhere else _find_embedded(models)
+    joins = network is not None or (endpoint is None and bool(os.environ.get("DRIA_NETWORK")))
+    served = None if joins else find_endpoint(endpoint)
+    check_template(chat_template, served)
+    engines = _find_embedded(models) if served is None and not joins else []
     chosen = choose_network(
         network,
         endpoint=endpoint,
@@ -46,8 +50,34 @@ def open_client(
         embedded=engines,
         concurrency=concurrency,
         chat_template=chat_template,
+        credentials=creds,
+        run_id=run_id,
     )
     return Dria(chosen)
+
+
+def find_endpoint(endpoint: str | None) -> str | None:
+    """Give the endpoint that the option names, or else the environment; None for none."""
+    # A variable that is set to nothing says nothing; an option that is empty is wrong.
+    return endpoint if endpoint is not None else os.environ.get("DRIA_ENDPOINT") or None
+
+
+def check_template(chat_template: Path | None, endpoint: str | None) -> None:
+    """Check ``--chat-template``, before anything is paid for.
+
+    Raises:
+        InvalidInputError: there is no endpoint that it could be for, or no template in the file.
+    """
+    if chat_template is None:
+        return
+    if endpoint is None:
+        raise InvalidInputError("--chat-template belongs to --endpoint: a GGUF has its own")
+    from dria_magpie.engines.prompts.template import ChatTemplate
+
+    try:
+        ChatTemplate.from_file(chat_template)
+    except (InvalidInputError, UnsupportedError) as error:
+        raise InvalidInputError(f"--chat-template: {error}") from error
 
 
 def read_key(variable: str | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dria_magpie.cli.connection import open_client
-from dria_magpie.cli.options import ApiKeyEnv, Endpoint, ModelName, Network
+from dria_magpie.cli.options import ApiKeyEnv, Creds, Endpoint, ModelName, Network
 from dria_magpie.cli.transcript import LiveTranscript, Transcript
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def dialogue(
     endpoint: Endpoint = None,
     api_key_env: ApiKeyEnv = None,
     network: Network = None,
+    creds: Creds = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
     max_tokens: Annotated[
         int | None, typer.Option(help="Cap of a message.", show_default="100 on embedded models")
@@ -52,6 +53,7 @@ def dialogue(
         models=models,
         endpoint=endpoint,
         network=network,
+        creds=creds,
         api_key_env=api_key_env,
     )
     live = sys.stdout.isatty() and not json

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import aclosing
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dria_magpie.cli.connection import open_client
 from dria_magpie.cli.interrupt import Interrupts
-from dria_magpie.cli.options import ApiKeyEnv, ChatTemplateFile, Endpoint, ModelName, Network
+from dria_magpie.cli.options import ApiKeyEnv, ChatTemplateFile, Creds, Endpoint, ModelName, Network
+from dria_magpie.cli.row_file import RowFile
 from dria_magpie.cli.text import say
-from dria_magpie.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from dria_magpie.client import Dria
@@ -42,14 +41,16 @@ def generate(
     chat_template: ChatTemplateFile = None,
     api_key_env: ApiKeyEnv = None,
     network: Network = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other rows.")] = 0,
+    creds: Creds = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed, other rows.")] = 0,
 ) -> None:
     """Have a model write instructions, and answer them."""
+    from dria_magpie.factory.arguments import check_turns
     from dria_magpie.magpie import MagpieGenerator
 
     generator = MagpieGenerator(
         num_rows=number,
-        n_turns=turns,
+        n_turns=check_turns(turns, "--turns"),
         only_instruction=only_instruction,
         end_with_user=end_with_user,
         system_prompt=system_prompt or None,
@@ -61,54 +62,31 @@ def generate(
         models=generator.models,
         endpoint=endpoint,
         network=network,
+        creds=creds,
         api_key_env=api_key_env,
         chat_template=chat_template,
     )
     raise typer.Exit(_write(generator, client, file))
 
 
-def _write(generator: MagpieGenerator, client: Dria, file: Path) -> int:
+def _write(generator: MagpieGenerator, client: Dria, path: Path) -> int:
     """Write the rows and give the exit code; those before an error or Ctrl-C are kept."""
-    try:
-        out = file.open("x", encoding="utf-8")
-    except FileExistsError as error:
-        raise InvalidInputError(f"{file} exists already; take another name for -o") from error
-    written = _Written()
-    try:
-        with out:
-            asyncio.run(_generate(generator, client, out, written))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        say(f"interrupted; {written} in {file}")
-        return 130
-    finally:
-        if not written.rows:
-            file.unlink()
-    say(f"{written} in {file}")
+    with RowFile(path) as file:
+        try:
+            asyncio.run(_generate(generator, client, file))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            say(f"interrupted; {file}")
+            return 130
+        except Exception:
+            say(str(file))
+            raise
+        file.keep()
+        say(str(file))
     return 0
 
 
-class _Written:
-    """Counts what was written."""
-
-    def __init__(self) -> None:
-        self.rows = self.messages = self.cut_off = 0
-
-    def add(self, row: dict[str, Any]) -> None:
-        self.rows += 1
-        self.messages += len(row["metadata"]["finish_reasons"])
-        self.cut_off += row["metadata"]["finish_reasons"].count("length")
-
-    def __str__(self) -> str:
-        cut = f", {self.cut_off:,} of {self.messages:,} messages cut off" if self.cut_off else ""
-        return f"{self.rows:,} rows{cut}"
-
-
-async def _generate(
-    generator: MagpieGenerator, client: Dria, out: IO[str], written: _Written
-) -> None:
+async def _generate(generator: MagpieGenerator, client: Dria, file: RowFile) -> None:
     with Interrupts(lambda: False):
         async with client, aclosing(generator.generate(client)) as rows:
             async for row in rows:
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
-                out.flush()
-                written.add(row)
+                file.add(row)

@@ -13,8 +13,9 @@ ApiKeyEnv = Annotated[
     str | None,
     typer.Option(help="Variable with the endpoint's key.", show_default="DRIA_API_KEY"),
 ]
-Network = Annotated[
-    str | None, typer.Option(help="URL of a network of nodes; not in this version.")
+Network = Annotated[str | None, typer.Option(help="URL of a network of nodes.")]
+Creds = Annotated[
+    Path | None, typer.Option(help="Credentials for the network.", show_default="DRIA_CREDS")
 ]
 ChatTemplateFile = Annotated[
     Path | None,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dria_magpie.cli.connection import read_key
+from dria_magpie.cli.connection import check_template, find_endpoint, read_key
 from dria_magpie.cli.options import ApiKeyEnv, ChatTemplateFile, Endpoint, ModelName
 from dria_magpie.cli.text import printable
-from dria_magpie.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from dria_magpie.magpie.probe import ProbeReport, RawEngine
@@ -25,16 +23,16 @@ def probe(
     chat_template: ChatTemplateFile = None,
     api_key_env: ApiKeyEnv = None,
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="Instructions.")] = 36,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other instructions.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Another seed, other instructions.")
+    ] = 0,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="The share of usable ones to exit with 0.")
     ] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Draw some instructions from a model, and tell how many a user could have written."""
-    engine = _make_engine(
-        model, endpoint or os.environ.get("DRIA_ENDPOINT"), chat_template, read_key(api_key_env)
-    )
+    engine = _make_engine(model, find_endpoint(endpoint), chat_template, read_key(api_key_env))
     report = asyncio.run(_probe(engine, model, number, seed))
     print(json.dumps(report.to_dict(), indent=2) if as_json else _describe(report))
     raise typer.Exit(0 if report.usable >= threshold else 1)
@@ -45,6 +43,7 @@ def _make_engine(
 ) -> RawEngine:
     from dria_magpie.engines import LlamaEngine, OpenAIEngine
 
+    check_template(chat_template, endpoint)
     if endpoint is not None:
         return OpenAIEngine(
             endpoint,
@@ -52,8 +51,6 @@ def _make_engine(
             models=[model] if model else [],
             chat_template=chat_template,
         )
-    if chat_template is not None:
-        raise InvalidInputError("--chat-template belongs to --endpoint: a GGUF has its own")
     return LlamaEngine(model) if model else LlamaEngine()
 
 

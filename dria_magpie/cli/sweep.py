@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dria_magpie.cli.connection import open_client
-from dria_magpie.cli.options import ApiKeyEnv, ChatTemplateFile, Endpoint, Network
+from dria_magpie.cli.options import ApiKeyEnv, ChatTemplateFile, Creds, Endpoint, Network
 from dria_magpie.cli.text import say
 from dria_magpie.errors import InvalidInputError
 
@@ -20,6 +20,7 @@ def sweep(
     api_key_env: ApiKeyEnv = None,
     chat_template: ChatTemplateFile = None,
     network: Network = None,
+    creds: Creds = None,
     concurrency: Annotated[
         int | None,
         typer.Option(min=1, help="Dialogues at once.", show_default="64; embedded: 4"),
@@ -49,6 +50,7 @@ def sweep(
         models=[model.name for model in made.plan.recipe.models],
         endpoint=endpoint,
         network=network,
+        creds=creds,
         api_key_env=api_key_env,
         concurrency=concurrency,
         chat_template=chat_template,

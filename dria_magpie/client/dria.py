@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
 
@@ -19,7 +20,7 @@ from dria_magpie.client.runs import (
     run_task,
 )
 from dria_magpie.client.stream import Stream
-from dria_magpie.errors import DriaMagpieError, InvalidInputError
+from dria_magpie.errors import DrainedError, DriaMagpieError, InvalidInputError
 from dria_magpie.models import NodeInfo, Task, TaskResult
 from dria_magpie.network import LocalNetwork, Network
 from dria_magpie.node import Event, Node
@@ -37,12 +38,17 @@ class Dria:
         network: an URL, or any `Network`.
         nodes: nodes in this process, in the place of a network.
         rpc_token: the credential for the network, or for ``DRIA_ENDPOINT``. Without `network`
-            and `nodes` the environment decides: ``DRIA_NETWORK`` (a URL), or ``DRIA_ENDPOINT``
-            with ``DRIA_API_KEY``; else the embedded model runs.
+            and `nodes` the environment decides: ``DRIA_NETWORK`` (a URL) with ``DRIA_CREDS`` (a
+            file), or ``DRIA_ENDPOINT`` with ``DRIA_API_KEY``; else the embedded model runs.
+        creds: the file with the credentials for a network of machines.
+        run_id: a name for what the program does on a network of machines. For a week its results
+            are kept there: whoever comes back under it gets those that came meanwhile, and no
+            task that has its result is run again.
 
     Raises:
-        InvalidInputError: both `network` and `nodes`, or a network that is no URL.
-        UnsupportedError: a network of machines, which this version cannot join.
+        InvalidInputError: both `network` and `nodes`, a network that is no URL, or credentials
+            that cannot be read.
+        UnsupportedError: a network of machines without the packages that it takes.
 
     Example::
 
@@ -56,13 +62,20 @@ class Dria:
         *,
         nodes: Sequence[Node] | None = None,
         rpc_token: str | None = None,
+        creds: str | Path | None = None,
+        run_id: str | None = None,
     ) -> None:
         if network is not None and nodes is not None:
             raise InvalidInputError("give a network or nodes, not both")
         if nodes is not None:
             network = LocalNetwork(nodes)
         elif network is None or isinstance(network, str):
-            network = choose_network(network, api_key=os.environ.get("DRIA_API_KEY") or rpc_token)
+            network = choose_network(
+                network,
+                api_key=os.environ.get("DRIA_API_KEY") or rpc_token,
+                credentials=creds or rpc_token,
+                run_id=run_id,
+            )
         elif not hasattr(network, "run"):
             raise InvalidInputError(
                 f"a network is an URL or a Network, not {type(network).__name__}; "
@@ -179,9 +192,16 @@ class Dria:
             DriaMagpieError: the network cannot be started, or refuses the task.
         """
         network = await self._lifetime.network(check_task(task))
-        async with aclosing(network.run(task, state)) as events:
-            async for event in events:
-                yield event
+        taken = False
+        try:
+            async with aclosing(network.run(task, state)) as events:
+                async for event in events:
+                    if isinstance(event, TaskResult):
+                        taken = not isinstance(event.error, DrainedError)
+                    yield event
+        finally:
+            if taken:
+                network.forget(task)
 
     async def nodes(self) -> tuple[NodeInfo, ...]:
         """Start what is needed, and give the nodes that are there now.

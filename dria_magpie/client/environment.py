@@ -21,6 +21,8 @@ def choose_network(
     embedded: Sequence[Engine] = (),
     concurrency: int | None = None,
     chat_template: Path | None = None,
+    credentials: str | Path | None = None,
+    run_id: str | None = None,
 ) -> Network:
     """Give the network of the first that is said.
 
@@ -34,17 +36,19 @@ def choose_network(
         embedded: the engines in this process; none for the default model.
         concurrency: dialogues at once; None for what the engines do by themselves.
         chat_template: the file of an endpoint's chat template, for open user turns.
+        credentials: the file for a network of machines; else that of ``DRIA_CREDS``.
+        run_id: the run's name there; see `RemoteNetwork`.
 
     Raises:
-        InvalidInputError: something that is no URL.
-        UnsupportedError: a network of machines, which this version cannot join.
+        InvalidInputError: something that is no URL, or no credentials.
+        UnsupportedError: a network of machines without the packages that it takes.
     """
     if network is None and endpoint is None:
         # A variable that is set to nothing says nothing; an argument that is empty is wrong.
         network = os.environ.get("DRIA_NETWORK") or None
         endpoint = os.environ.get("DRIA_ENDPOINT") or None
     if network is not None:
-        return _connect(network)
+        return _join(network, credentials, run_id)
     # Engines import an HTTP client, which a program that only builds graphs does not need.
     from dria_magpie.engines import LlamaEngine, OpenAIEngine
 
@@ -63,14 +67,22 @@ def choose_network(
     return LocalNetwork([Node(list(embedded) or LlamaEngine(), slots=concurrency)])
 
 
-def _connect(url: str) -> Network:
+def _join(url: str, credentials: str | Path | None, run_id: str | None) -> Network:
     if not url.startswith(("nats://", "tls://", "ws://", "wss://")):
         raise InvalidInputError(
             f"a network is a nats:// URL, not {url!r}; for an endpoint set DRIA_ENDPOINT, or use "
             "Dria(nodes=[Node(engine=OpenAIEngine(url))])"
         )
-    raise UnsupportedError(
-        f"this version cannot join the network {url}; it runs dialogues in this process and on "
-        "OpenAI-compatible endpoints. Leave the network out, with DRIA_NETWORK unset, or name an "
-        "endpoint: --endpoint URL, or DRIA_ENDPOINT"
-    )
+    credentials = credentials or os.environ.get("DRIA_CREDS")
+    if not credentials:
+        raise InvalidInputError(
+            f"joining {url} takes credentials, which the network's owner makes (dria-magpie "
+            "network invite DIR --client NAME): --creds FILE, Dria(url, creds=FILE) or DRIA_CREDS"
+        )
+    try:
+        from dria_magpie.network.remote import RemoteNetwork
+    except ImportError as error:
+        raise UnsupportedError(
+            f"networks need more: pip install 'dria-magpie[network]' ({error})"
+        ) from error
+    return RemoteNetwork(url, credentials, run_id=run_id)

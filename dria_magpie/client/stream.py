@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sized
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from dria_magpie.errors import DriaMagpieError, InvalidInputError
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """No more items: how many there were, and what the iterator raised in the end."""
+
+    count: int
+    error: Exception | None = None
 
 
 class Stream(Generic[Item, Outcome]):
@@ -41,25 +50,26 @@ class Stream(Generic[Item, Outcome]):
         self._run = run
         self._room = asyncio.Semaphore(window)
         self._running: set[asyncio.Task[None]] = set()
-        # What was run, the number of all items once it is known, or what went wrong.
-        self._news: asyncio.Queue[tuple[int, Outcome] | int | BaseException] = asyncio.Queue()
+        # What was run, the end of the items, or what went wrong in a run.
+        self._news: asyncio.Queue[tuple[int, Outcome] | _End | BaseException] = asyncio.Queue()
 
     async def results(self) -> AsyncGenerator[tuple[int, Outcome], None]:
         """Give position and outcome of each item, as they finish.
 
-        Closing the generator cancels what runs. What `run` or the iterator of the items raises
-        is raised here.
+        Closing the generator cancels what runs. What the iterator of the items raises is raised
+        here once every item before it has been given; what `run` raises is raised at once.
         """
         feeder = asyncio.create_task(self._feed())
-        total, taken = None, 0
+        end: _End | None = None
+        taken = 0
         waiting: dict[int, Outcome] = {}
         try:
-            while taken != total:
+            while end is None or taken != end.count:
                 news = await self._news.get()
                 if isinstance(news, BaseException):
                     raise news
-                if isinstance(news, int):
-                    total = news
+                if isinstance(news, _End):
+                    end = news
                     continue
                 position, outcome = news
                 waiting[position] = outcome
@@ -68,6 +78,8 @@ class Stream(Generic[Item, Outcome]):
                     yield place, waiting.pop(place)
                     taken += 1
                     self._room.release()
+            if end.error is not None:
+                raise end.error
         finally:
             await _cancel(feeder, *self._running)
 
@@ -83,26 +95,33 @@ class Stream(Generic[Item, Outcome]):
                     self._running.add(worker)
                     worker.add_done_callback(self._running.discard)
                     count += 1
-            self._news.put_nowait(count)
+            self._news.put_nowait(_End(count))
         except TimeoutError as error:
-            self._news.put_nowait(count if scope.expired() else error)
+            self._news.put_nowait(_End(count, None if scope.expired() else error))
         except BaseException as error:  # noqa: BLE001 - it is raised where the results are read
-            self._tell(error)
+            error = _translate(error)
+            # Items that have begun are paid for; only who leaves, as with Ctrl-C, waits for none
+            self._news.put_nowait(_End(count, error) if isinstance(error, Exception) else error)
 
     async def _work(self, position: int, item: Item) -> None:
         try:
             self._news.put_nowait((position, await self._run(item)))
         except BaseException as error:  # noqa: BLE001 - it is raised where the results are read
-            self._tell(error)
+            self._news.put_nowait(_translate(error))
 
-    def _tell(self, error: BaseException) -> None:
-        """Have an error raised where the results are read, unless this task was cancelled."""
-        if isinstance(error, asyncio.CancelledError):
-            current = asyncio.current_task()
-            if current is None or current.cancelling():
-                raise error
-            error = DriaMagpieError("the iterator of the tasks, or on_turn, cancelled itself")
-        self._news.put_nowait(error)
+
+def _translate(error: BaseException) -> BaseException:
+    """Give what is raised where the results are read.
+
+    Raises:
+        CancelledError: this task was cancelled, and nobody reads results any more.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        current = asyncio.current_task()
+        if current is None or current.cancelling():
+            raise error
+        return DriaMagpieError("the iterator of the tasks, or on_turn, cancelled itself")
+    return error
 
 
 async def _each(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Item, None]:

@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from dria_magpie.engines.exchange import exchange
+
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -31,6 +33,7 @@ class Child:
         module: the name of the module to run.
         order: what it reads, as JSON. Secrets belong here: other users can read arguments.
         stderr: where its stderr goes; None for that of this process.
+        environment: its environment variables, all of them; None for those of this process.
 
     Example::
 
@@ -42,7 +45,12 @@ class Child:
     """
 
     def __init__(
-        self, module: str, order: Mapping[str, Any], *, stderr: IO[bytes] | None = None
+        self,
+        module: str,
+        order: Mapping[str, Any],
+        *,
+        stderr: IO[bytes] | int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         # -P: what lies in the working directory must not be imported in place of the library
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -51,7 +59,10 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={
+                **(os.environ if environment is None else environment),
+                "PYTHONPATH": os.pathsep.join(paths),
+            },
             bufsize=0,
             # Ctrl-C in a terminal is for the parent to act on
             start_new_session=True,
@@ -70,6 +81,12 @@ class Child:
         """Wait for its answer; None if it ended without one. To be called once."""
         line = await _read_line(_stream(self._process.stdout).fileno())
         return json.loads(line) if line.endswith(b"\n") else None
+
+    def exchange(self, line: bytes, seconds: float, most: int) -> bytes:
+        """Send a line and wait for the one that comes back; see `exchange` for its errors."""
+        streams = (self._process.stdin, self._process.stdout)
+        into, out_of = (_stream(stream).fileno() for stream in streams)
+        return exchange((into, out_of), line, seconds, most, self._process.kill)
 
     async def ended(self, seconds: float) -> bool:
         """Tell whether it ends within some seconds."""
@@ -93,14 +110,22 @@ class Child:
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:
-    if os.getpid() != owner:  # a fork of the owner must not end the owner's child
-        return
-    if process.poll() is None:
+    if os.getpid() != owner:
+        # A fork of the owner must not end the owner's child, nor keep it alive: it lets go of it
+        process.returncode = 0
+    elif process.poll() is None:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+            _kill(process)
+        process.wait()
     for stream in (process.stdin, process.stdout):
         _stream(stream).close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:  # pragma: no cover - Windows
+        process.kill()
 
 
 def _stream(stream: IO[bytes] | None) -> IO[bytes]:

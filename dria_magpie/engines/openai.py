@@ -30,7 +30,8 @@ class OpenAIEngine:
         timeout: seconds for one call.
         retry: how often and how fast a failed call is made again.
         chat_template: for open user turns: the model's chat template, as the path of a
-            tokenizer_config.json, a ``.jinja`` or a ``.gguf`` file; None to ask llama-server for
+            tokenizer_config.json, a ``.gguf``, or a ``.jinja`` file that lies beside its
+            tokenizer_config.json; None to ask llama-server for
             it, or to go by the model's name.
 
     Raises:

@@ -11,6 +11,7 @@ from dria_magpie.workflow.parts import WorkflowTask
 # Waiting for an endpoint that is busy counts, and a dialogue that was paid for is not given up.
 SECONDS_PER_MESSAGE = 3600
 MOST_TURNS = 1_000_000
+MOST_SHOWN = 80
 
 
 def cast(task: WorkflowTask, sampling: object, model: object) -> WorkflowTask:
@@ -21,12 +22,27 @@ def cast(task: WorkflowTask, sampling: object, model: object) -> WorkflowTask:
     """
     if sampling is None and model is None:
         return task
-    if isinstance(sampling, Mapping):
-        sampling = Sampling.from_dict(sampling)
-    if sampling is not None and not isinstance(sampling, Sampling):
-        raise InvalidInputError(f"{task.id}_sampling takes a Sampling, not {sampling!r}")
+    drawn = None if sampling is None else read_sampling(f"{task.id}_sampling", sampling)
     name = None if model is None else check_text(f"{task.id}_model", model)
-    return task.model_copy(update={"sampling": sampling, "model": name})
+    return task.model_copy(update={"sampling": drawn, "model": name})
+
+
+def read_sampling(name: str, value: object) -> Sampling:
+    """Give a sampling, from itself or from a mapping of its names.
+
+    Raises:
+        InvalidInputError: it is none; the message names the argument.
+    """
+    if isinstance(value, Sampling):
+        return value
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(
+            f"{name} takes a Sampling, or a mapping of its names, not {show(value)}"
+        )
+    try:
+        return Sampling.from_dict(value)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{name}: {error}") from error
 
 
 def check_text(name: str, value: object) -> str:
@@ -37,7 +53,7 @@ def check_text(name: str, value: object) -> str:
     """
     if not isinstance(value, str) or not value.strip():
         raise InvalidInputError(
-            f'{name} takes a text, such as "A curious scientist", not {value!r:.80}'
+            f'{name} takes a text, such as "A curious scientist", not {show(value)}'
         )
     try:
         value.encode()
@@ -46,13 +62,43 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
-def check_turns(num_turns: object) -> int:
+def check_turns(num_turns: object, name: str = "num_turns") -> int:
     """Give a number of turns back.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: it is none; the message names the argument.
     """
-    if type(num_turns) is not int or not 1 <= num_turns <= MOST_TURNS:
-        given = num_turns if type(num_turns) is not int or abs(num_turns) < 10**9 else "more"
-        raise InvalidInputError(f"num_turns takes 1 to {MOST_TURNS:,}, not {given!r}")
-    return num_turns
+    return check_whole(name, num_turns, 1, MOST_TURNS)
+
+
+def check_whole(name: str, value: object, low: int, high: int) -> int:
+    """Give a whole number back.
+
+    Raises:
+        InvalidInputError: it is none, or out of its range; the message names the argument.
+    """
+    if type(value) is not int:
+        raise InvalidInputError(f"{name} takes a whole number, not {show(value)}")
+    if not low <= value <= high:
+        raise InvalidInputError(f"{name} takes {low} to {high:,}, not {show(value)}")
+    return value
+
+
+def check_switch(name: str, value: object) -> bool:
+    """Give True or False back.
+
+    Raises:
+        InvalidInputError: it is neither; the message names the argument.
+    """
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{name} takes True or False, not {show(value)}")
+    return value
+
+
+def show(value: object) -> str:
+    """Give a value as an error shows it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number down that has thousands of digits
+        return "a number that is far too large"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, overload
 
-from dria_magpie.factory.arguments import cast, check_text, check_turns
+from dria_magpie.factory.arguments import (
+    cast,
+    check_switch,
+    check_text,
+    check_turns,
+    read_sampling,
+)
 from dria_magpie.factory.chat import HISTORY, make_graph, make_side, parse_each, user
 from dria_magpie.factory.results import Result, read_texts
 from dria_magpie.factory.singleton import Singleton
@@ -40,8 +46,8 @@ class SelfSynthesis(Singleton):
         *,
         end_with_user: bool = False,
         only_instruction: bool = False,
-        instruction_sampling: Sampling | None = None,
-        response_sampling: Sampling | None = None,
+        instruction_sampling: Sampling | Mapping[str, Any] | None = None,
+        response_sampling: Sampling | Mapping[str, Any] | None = None,
         instruction_model: str | None = None,
         response_model: str | None = None,
     ) -> Workflow:
@@ -53,24 +59,28 @@ class SelfSynthesis(Singleton):
             end_with_user: leave the last answer out.
             only_instruction: one message of the user, whatever `num_turns` says.
             instruction_sampling: how the user's messages are drawn; what it leaves open is
-                temperature 1 and 512 tokens. One that is cut off is drawn again.
+                temperature 1 and 512 tokens. One that is cut off is drawn again. A mapping of a
+                `Sampling`'s names will do, here and below.
             response_sampling: how the answers are drawn; what it leaves open is temperature 0.
             instruction_model: the model that writes the user's messages; else the task's.
             response_model: the model that answers; else the task's.
 
         Raises:
-            InvalidInputError: an empty system prompt, or `num_turns` below 1.
+            InvalidInputError: an argument that cannot work; the message names it.
         """
-        turns = check_turns(num_turns)
-        messages = 1 if only_instruction else 2 * turns - bool(end_with_user)
+        messages = 2 * check_turns(num_turns) - check_switch("end_with_user", end_with_user)
+        if check_switch("only_instruction", only_instruction):
+            messages = 1
         memory = {}
         if system_prompt is not None:
             memory["system_prompt"] = check_text("system_prompt", system_prompt)
         graph = _skeleton(bool(memory), messages)
         instruction, response, end = graph.tasks
+        asking = _over(INSTRUCTION_SAMPLING, "instruction_sampling", instruction_sampling)
+        answering = _over(RESPONSE_SAMPLING, "response_sampling", response_sampling)
         tasks = (
-            cast(instruction, _over(INSTRUCTION_SAMPLING, instruction_sampling), instruction_model),
-            cast(response, _over(RESPONSE_SAMPLING, response_sampling), response_model),
+            cast(instruction, asking, instruction_model),
+            cast(response, answering, response_model),
             end,
         )
         return graph.evolve(external_memory=memory, tasks=tasks)
@@ -105,10 +115,10 @@ def _parse(result: Result) -> Conversation:
     return {"conversation": messages, "model": result.model}
 
 
-def _over(default: Sampling, chosen: Sampling | None) -> Sampling:
+def _over(default: Sampling, name: str, chosen: Sampling | Mapping[str, Any] | None) -> Sampling:
     if chosen is None:
         return default
-    return Sampling.from_dict({**default.to_dict(), **chosen.to_dict()})
+    return default.evolve(**read_sampling(name, chosen).to_dict())
 
 
 @lru_cache(maxsize=64)

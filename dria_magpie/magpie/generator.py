@@ -9,13 +9,14 @@ from itertools import count
 from typing import Any
 
 from dria_magpie.client import Dria
-from dria_magpie.errors import InvalidInputError
+from dria_magpie.factory.arguments import check_whole
 from dria_magpie.magpie.ordered import run_in_order
 from dria_magpie.magpie.settings import Settings
 from dria_magpie.magpie.system_prompts import SystemPrompt
 from dria_magpie.models import Task
 
 MOST_FAILURES_IN_A_ROW = 50
+MOST_ROWS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,7 @@ class MagpieGenerator(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.num_rows) is not int or self.num_rows < 0:
-            raise InvalidInputError(f"num_rows takes a whole number from 0, not {self.num_rows!r}")
+        check_whole("num_rows", self.num_rows, 0, MOST_ROWS)
 
     async def generate(self, dria: Dria) -> AsyncGenerator[dict[str, Any], None]:
         """Give exactly `num_rows` rows.

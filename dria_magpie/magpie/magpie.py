@@ -10,6 +10,7 @@ from typing import Any
 
 from dria_magpie.client import Dria
 from dria_magpie.errors import InvalidInputError
+from dria_magpie.factory.arguments import check_text, show
 from dria_magpie.magpie.ordered import map_items, run_in_order
 from dria_magpie.magpie.settings import Settings
 from dria_magpie.magpie.system_prompts import SystemPrompt
@@ -23,6 +24,7 @@ class _Prepared:
     row: Row
     prompt: SystemPrompt
     task: Task
+    brings_prompt: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,29 +52,42 @@ class Magpie(Settings):
         A row's own ``system_prompt`` wins over the attribute, also if it is None.
 
         Args:
-            rows: mappings; read only as far as they are worked on.
+            rows: mappings; read only as far as they are worked on. What reading them raises is
+                raised when the rows before it have been given.
             dria: runs the conversations.
 
         Yields:
             The row's own columns, then those of `outputs`, then ``metadata``: tokens, finish
             reasons and seeds, a value a call, and ``error``. A row that failed for good has None
-            in its columns, or an empty conversation.
+            in its columns, or an empty conversation; so has one whose own system prompt the
+            model does not take.
 
         Raises:
-            UnsupportedError: the engine takes no raw prompts.
-            InvalidInputError: a row that is no mapping, or a system prompt that is no text.
+            UnsupportedError: the engine takes no raw prompts, or not with `system_prompt`.
+            InvalidInputError: no rows at all, a row that is no mapping, or a system prompt that
+                is no text.
         """
+        if not isinstance(rows, (Iterable, AsyncIterable)):
+            raise InvalidInputError(f"rows takes an iterable of mappings, not {show(rows)}")
         numbers = count()
 
         def prepare(row: Row) -> _Prepared:
             number = next(numbers)
             if not isinstance(row, Mapping):
-                raise InvalidInputError(f"row {number} is no mapping, but {row!r:.80}")
-            own = "system_prompt" in row
-            prompt = SystemPrompt(row["system_prompt"]) if own else self.choose_prompt(number)
-            return _Prepared(row, prompt, self.task(number, prompt))
+                raise InvalidInputError(f"row {number} is no mapping, but {show(row)}")
+            prompt, own = self.choose_prompt(number), row.get("system_prompt")
+            if own is not None:
+                prompt = SystemPrompt(check_text(f"row {number}: system_prompt", own))
+            elif "system_prompt" in row:
+                prompt = SystemPrompt()
+            return _Prepared(row, prompt, self.task(number, prompt), own is not None)
 
-        prepared = map_items(prepare, rows)
-        async with aclosing(run_in_order(prepared, dria, lambda item: item.task)) as made:
+        results = run_in_order(
+            map_items(prepare, rows),
+            dria,
+            lambda item: item.task,
+            is_special=lambda item: item.brings_prompt,
+        )
+        async with aclosing(results) as made:
             async for item, result in made:
                 yield {**item.row, **self.columns(item.prompt, result)}

@@ -9,6 +9,7 @@ from typing import TypeVar
 from dria_magpie.client import Dria
 from dria_magpie.client.stream import Stream
 from dria_magpie.errors import DriaMagpieError, NoNodeError, UnsupportedError
+from dria_magpie.magpie.open_turns import OpenTurns
 from dria_magpie.models import Task, TaskResult
 
 Given = TypeVar("Given")
@@ -33,22 +34,38 @@ async def run_in_order(
     items: Iterable[Item] | AsyncIterable[Item],
     dria: Dria,
     task_of: Callable[[Item], Task],
+    *,
+    is_special: Callable[[Item], bool] = lambda _: False,
 ) -> AsyncGenerator[tuple[Item, TaskResult], None]:
     """Run a task for each item, and give item and result in the order of the items.
+
+    Args:
+        items: read only as far as they are worked on. What reading them raises is raised when
+            the results before it have been given.
+        dria: runs the tasks.
+        task_of: gives an item's task.
+        is_special: tells whether an item asks for what others do not, so that an engine which
+            cannot do it may do the others.
 
     Raises:
         NoNodeError: nobody serves the model.
         UnsupportedError: the engine cannot do it, for any row.
     """
+    turns: OpenTurns | None = None
 
     async def run(item: Item) -> tuple[Item, TaskResult]:
+        nonlocal turns
+        task = task_of(item)
         try:
-            return item, await dria.execute(task_of(item))
-        except (NoNodeError, UnsupportedError):
-            raise
+            return item, await dria.execute(task)
         except DriaMagpieError as error:
-            if error.result is None:
+            if error.result is None or isinstance(error, NoNodeError):
                 raise
+            if isinstance(error, UnsupportedError):
+                if not is_special(item):
+                    raise
+                turns = turns or OpenTurns(dria, task.models)
+                await turns.check()
             return item, error.result
 
     slots = sum(node.slots for node in await dria.nodes())

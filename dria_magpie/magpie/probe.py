@@ -13,7 +13,9 @@ from dria_magpie.engines.prompts.cross_check import check_against_family
 from dria_magpie.engines.prompts.families import find_family
 from dria_magpie.engines.prompts.pre_query import RawPrompt
 from dria_magpie.errors import EmptyCompletionError
+from dria_magpie.factory.arguments import check_whole
 from dria_magpie.factory.self_synthesis import INSTRUCTION_SAMPLING
+from dria_magpie.magpie.chance import MOST_SEED, seed_of_call
 from dria_magpie.models import Engine, Generation, GenerationRequest, Message, Sampling
 from dria_magpie.node.instructions import find_fault
 
@@ -84,15 +86,17 @@ async def probe(engine: RawEngine, model: str, number: int = 36, *, seed: int = 
         engine: started; it is not closed.
         model: the model's name.
         number: how many instructions.
-        seed: the first one's; the others follow.
+        seed: another one, other instructions; 0 to 2**63 - 1.
 
     Raises:
+        InvalidInputError: a seed out of its range.
         UnsupportedError: no raw prompts, or no known template; the text says what to do.
         EngineError: the engine does not answer.
     """
+    check_whole("seed", seed, 0, MOST_SEED)
     messages = (Message("user", ""),)
     prompt = await engine.raw_prompt(model, messages)
-    requests = [_ask(model, messages, seed + position) for position in range(number)]
+    requests = [_ask(model, messages, seed_of_call(seed, position)) for position in range(number)]
     drawn = judge(await asyncio.gather(*(_draw(engine, request) for request in requests)), model)
     bad = {item.fault: item.text for item in reversed(drawn) if item.fault}
     return ProbeReport(

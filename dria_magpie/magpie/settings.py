@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from dria_magpie.errors import InvalidInputError
 from dria_magpie.factory import SelfSynthesis
-from dria_magpie.factory.arguments import check_turns
+from dria_magpie.factory.arguments import (
+    check_switch,
+    check_turns,
+    check_whole,
+    read_sampling,
+    show,
+)
+from dria_magpie.magpie.chance import MOST_SEED, SEEDS, seed_of_call
 from dria_magpie.magpie.metadata import read_metadata
 from dria_magpie.magpie.system_prompts import (
     MULTI_TURN,
@@ -18,9 +25,9 @@ from dria_magpie.magpie.system_prompts import (
 )
 from dria_magpie.models import Sampling, Task, TaskResult
 
-_SEEDS = 2**31
 _UNSAID = Sampling()
 _SAMPLINGS = ("instruction_sampling", "response_sampling")
+_SWITCHES = ("end_with_user", "include_system_prompt", "only_instruction")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +43,11 @@ class Settings:
             each row gets one of them. Without one, conversations of several turns get a prompt
             of the package's own, as many models end after the first answer else.
         models: names of models, any of which will do; empty for whatever is served.
-        instruction_sampling: how the user's messages are drawn; see `SelfSynthesis`.
+        instruction_sampling: how the user's messages are drawn; see `SelfSynthesis`. A mapping of
+            a `Sampling`'s names will do.
         response_sampling: how answers are drawn.
-        seed: the same seed gives the same rows, as far as the engine goes.
-        shard: which part of a job this is, from 0; no two parts share a seed.
+        seed: the same seed gives the same rows, as far as the engine goes; 0 to 2**63 - 1.
+        shard: which part of a job this is, from 0; no two parts share a call's seed.
         num_shards: how many parts the job has.
 
     Raises:
@@ -60,15 +68,18 @@ class Settings:
     _prompts: SystemPrompts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_turns(self.n_turns)
-        if type(self.seed) is not int or self.seed < 0:
-            raise InvalidInputError(f"seed takes a whole number from 0, not {self.seed!r}")
-        if not 0 <= self.shard < self.num_shards:
+        check_turns(self.n_turns, "n_turns")
+        for name in _SWITCHES:
+            check_switch(name, getattr(self, name))
+        check_whole("seed", self.seed, 0, MOST_SEED)
+        check_whole("num_shards", self.num_shards, 1, SEEDS)
+        if check_whole("shard", self.shard, 0, SEEDS - 1) >= self.num_shards:
             raise InvalidInputError(
-                f"shard takes 0 to num_shards - 1 ({self.num_shards - 1}), not {self.shard!r}"
+                f"shard takes 0 to num_shards - 1 ({self.num_shards - 1}), not {self.shard}"
             )
+        object.__setattr__(self, "models", _read_models(self.models))
         for name in _SAMPLINGS:
-            object.__setattr__(self, name, _read_sampling(name, getattr(self, name)))
+            object.__setattr__(self, name, read_sampling(name, getattr(self, name)))
         object.__setattr__(self, "_prompts", SystemPrompts.of(self.system_prompt))
 
     @property
@@ -101,8 +112,8 @@ class Settings:
 
     def task(self, number: int, prompt: SystemPrompt) -> Task:
         """Give the task that makes a row."""
-        calls = 2 * self.n_turns
-        seed = (self.seed * 1_000_003 + self._place(number) * calls) % _SEEDS
+        # A call of the conversation adds its number
+        seed = seed_of_call(self.seed, self._place(number) * 2 * self.n_turns)
         workflow = SelfSynthesis().workflow(
             prompt.text,
             self.n_turns,
@@ -142,9 +153,10 @@ class Settings:
         return {"conversation": messages}
 
 
-def _read_sampling(name: str, given: object) -> Sampling:
-    if isinstance(given, Mapping):
-        return Sampling.from_dict(given)
-    if isinstance(given, Sampling):
-        return given
-    raise InvalidInputError(f"{name} takes a Sampling, or a mapping of its names, not {given!r}")
+def _read_models(given: object) -> tuple[str, ...]:
+    names = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
+    if names is None or not all(isinstance(name, str) and name.strip() for name in names):
+        raise InvalidInputError(
+            f"models takes a list of model names, such as ['qwen3:8b'], not {show(given)}"
+        )
+    return names

@@ -6,12 +6,11 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import accumulate
-from typing import Any
 
 from dria_magpie.errors import InvalidInputError
-from dria_magpie.factory.arguments import check_text
+from dria_magpie.factory.arguments import check_text, show
+from dria_magpie.magpie.chance import draw
 
 SystemPromptArgument = (
     str | Sequence[str] | Mapping[str, str] | Mapping[str, tuple[str, float]] | None
@@ -64,7 +63,7 @@ class SystemPrompts:
         if not given or not isinstance(given, (Mapping, Sequence)):
             raise InvalidInputError(
                 "system_prompt takes a text, a list of texts, or a mapping of key to text or to "
-                f"(text, share), with at least one; not {given!r:.80}"
+                f"(text, share), with at least one; not {show(given)}"
             )
         if isinstance(given, Mapping):
             return _read_mapping(given)
@@ -75,8 +74,7 @@ class SystemPrompts:
         """Give the prompt of a row; the same seed and number give the same one."""
         if not self.prompts:
             return SystemPrompt()
-        digest = blake2b(f"{seed}/system prompt/{number}".encode(), digest_size=8).digest()
-        place = int.from_bytes(digest) / 2**64 * self.heights[-1]
+        place = draw(seed, "system prompt", number) / 2**64 * self.heights[-1]
         return self.prompts[min(bisect_right(self.heights, place), len(self.prompts) - 1)]
 
 
@@ -85,10 +83,11 @@ def _read_mapping(given: Mapping[str, object]) -> SystemPrompts:
     for key, value in given.items():
         text, share = _split(key, value)
         prompts.append(SystemPrompt(check_text(f"system_prompt[{key!r}]", text), str(key)))
-        shares.append(share)
-    if all(share is None for share in shares):
+        if share is not None:
+            shares.append(share)
+    if not shares:
         return SystemPrompts(tuple(prompts), _even(len(prompts)), keyed=True)
-    if not all(isinstance(share, (int, float)) and share >= 0 for share in shares):
+    if len(shares) < len(prompts):
         raise InvalidInputError("system_prompt takes a share of 0 to 1 for each key, or for none")
     # Ten times 0.1 is not quite 1.
     if not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
@@ -98,12 +97,18 @@ def _read_mapping(given: Mapping[str, object]) -> SystemPrompts:
     return SystemPrompts(tuple(prompts), tuple(accumulate(shares)), keyed=True)
 
 
-def _split(key: str, value: object) -> tuple[object, Any]:
+def _split(key: str, value: object) -> tuple[object, float | None]:
+    """Give a text and its share; None where none is given."""
     if not isinstance(value, (tuple, list)):
         return value, None
     if len(value) != 2:
-        raise InvalidInputError(f"system_prompt[{key!r}] takes (text, share), not {value!r:.80}")
-    return value[0], value[1]
+        raise InvalidInputError(f"system_prompt[{key!r}] takes (text, share), not {show(value)}")
+    text, share = value
+    if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
+        raise InvalidInputError(
+            f"system_prompt[{key!r}] takes a share of 0 to 1, not {show(share)}"
+        )
+    return text, share
 
 
 def _even(number: int) -> tuple[float, ...]:

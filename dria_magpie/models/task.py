@@ -46,6 +46,7 @@ class Task:
     filter: Mapping[str, Any] = field(default_factory=dict, repr=False)
     nodes: Sequence[str] = ()
     processed: bool = False
+    name: str | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         models: Any = self.models
@@ -58,6 +59,7 @@ class Task:
             )
         names = tuple(str(getattr(model, "value", model)) for model in models)
         object.__setattr__(self, "models", names)
+        object.__setattr__(self, "name", self.id)
         if self.id is None:
             object.__setattr__(self, "id", secrets.token_hex(16))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from dria_magpie.errors import NoNodeError
@@ -31,18 +31,38 @@ class Fit:
 
 def decide_fit(node: NodeInfo, task: Task, workflow: Workflow) -> Fit:
     """Decide whether a node serves every model that a task needs."""
+    named, open_model = split_models(workflow)
+    return able(node, task.models, named, open_model=open_model)
+
+
+def split_models(workflow: Workflow) -> tuple[frozenset[str], bool]:
+    """Give the models that generations name, and whether any generation leaves it open."""
     models = {t.model or None for t in workflow.tasks if t.operator is Operator.GENERATION}
-    for name in sorted(model for model in models if model):
+    return frozenset(name for name in models if name), None in models
+
+
+def able(
+    node: NodeInfo, models: Sequence[str], named: Collection[str], *, open_model: bool = True
+) -> Fit:
+    """Decide whether a node serves the models that are needed.
+
+    Args:
+        node: the node.
+        models: any of which will do for generations that name none; empty for the node's default.
+        named: those that the workflow names itself; all are needed.
+        open_model: whether any generation names no model.
+    """
+    for name in sorted(named):
         if node.choose_model([name]) != name:
             return Fit(reason=f"does not serve {name!r}, which the workflow names")
-    if None not in models:
+    if not open_model:
         return Fit()
-    model = node.choose_model(task.models)
+    model = node.choose_model(models)
     if model is not None:
         return Fit(model=model)
-    if not task.models:
+    if not models:
         return Fit(reason="needs a name: say --model NAME, or Task(models=[NAME])")
-    return Fit(reason=f"does not serve {' or '.join(map(repr, task.models))}")
+    return Fit(reason=f"does not serve {' or '.join(map(repr, models))}")
 
 
 def refusal(task: Task, reasons: Mapping[str, str]) -> NoNodeError:

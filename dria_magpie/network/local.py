@@ -98,6 +98,9 @@ class LocalNetwork:
             logger.warning("%s is left out: %s", node.engines, error, extra=context)
         self._slots = Slots([node.info.slots for node in self._up])
 
+    def forget(self, task: Task) -> None:
+        """Do nothing: nothing is kept here."""
+
     def drain(self) -> None:
         """Begin no further call, and keep what is under way; see `Network.drain`."""
         self._slots.close(lambda: DrainedError("the network was drained before the task began"))

@@ -39,6 +39,9 @@ class Network(Protocol):
             set if the task failed for good. Closing the generator cancels the run.
         """
 
+    def forget(self, task: Task) -> None:
+        """Note that a task's result was taken, and that nobody will ask for it again."""
+
     def drain(self) -> None:
         """Begin no further call, and keep what is under way.
 

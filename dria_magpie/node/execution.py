@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from dria_magpie.errors import DrainedError, DriaMagpieError, EngineError, LimitError, StepError
+from dria_magpie.errors import DrainedError, DriaMagpieError, EngineError, LimitError
 from dria_magpie.models import Task, Turn
 from dria_magpie.node.events import Event, TurnDone
 from dria_magpie.node.instructions import Generate, generate_instruction
@@ -24,6 +23,7 @@ from dria_magpie.workflow import (
     Outcome,
     Workflow,
     advance,
+    take_answer,
 )
 
 logger = logging.getLogger(__name__)
@@ -119,23 +119,4 @@ async def _answer(assignment: Assignment, call: NextCall, generate: Generate) ->
         sampling=request.sampling,
         node=assignment.node,
     )
-    state = call.state.with_turn(turn)
-    if request.response_format and not _is_json(turn.text):
-        return state.with_failure(assignment.workflow, _schema_error(turn))
-    return state.with_output(assignment.workflow, turn.text)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _schema_error(turn: Turn) -> StepError:
-    why = "the answer was cut off: raise max_tokens" * (turn.finish_reason == "length")
-    return StepError(
-        f"task {turn.task_id!r} has a schema, and {turn.model} did not answer in JSON; "
-        + (why or "use a model and an engine that support response_format")
-    )
+    return take_answer(assignment.workflow, call, turn)

@@ -8,29 +8,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dria_magpie.engines.chat.reasoning import TAG
-from dria_magpie.errors import InstructionError
+from dria_magpie.errors import EmptyCompletionError, InstructionError
 from dria_magpie.models import Generation, GenerationRequest
+from dria_magpie.node.leaks import find_label, find_leak, is_blank
 
 logger = logging.getLogger(__name__)
 Generate = Callable[[GenerationRequest], Awaitable[Generation]]
 MOST_ATTEMPTS = 5
 _SEEDS = 2**31
 # The seeds of a job follow one another, so that leaps as long as this meet none of them, nor each
-# other. An engine that draws again after an empty answer leaps a third as far.
+# other. An engine that draws an empty answer again leaps a third as far.
 _SEED_STRIDE = _SEEDS // MOST_ATTEMPTS
 
-_SPECIAL = re.compile(
-    # Both kinds of bars: DeepSeek's is a wide one.
-    r"<[|\uff5c][^<>|\uff5c\n]{1,40}[|\uff5c]>"
-    r"|</?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|tool_call)>"
-    r"|\[/?INST\]|<</?SYS>>|^###\s*(?:Instruction|Response|Input)\s*:",
-    re.MULTILINE,
-)
-_LABEL = re.compile(
-    r"^\W{0,3}(?:user|assistant|system|human|ai|bot|model)\W{0,3}(?::|\n|$)",
-    re.IGNORECASE | re.MULTILINE,
-)
 _WORD = re.compile(r"\w+")
 _COPIED = 0.8
 _LEAST_WORDS = 4
@@ -41,7 +30,7 @@ class InstructionFault:
     """Why a text cannot be a user's message.
 
     Attributes:
-        kind: ``cut``, ``leak``, ``label`` or ``system prompt``.
+        kind: ``cut``, ``empty``, ``leak``, ``label`` or ``system prompt``.
         reason: the same in words.
     """
 
@@ -62,14 +51,16 @@ def find_fault(generation: Generation, request: GenerationRequest) -> Instructio
     text = generation.text
     if generation.finish_reason == "length":
         return InstructionFault("cut", "it was cut off at its token cap")
-    leak = _SPECIAL.search(text) or TAG.search(text)
+    if is_blank(text):
+        return InstructionFault("empty", "it is empty")
+    leak = find_leak(text, request.model)
     if leak:
-        return InstructionFault("leak", f"it has {leak[0][:40]!r} of the chat template in it")
+        return InstructionFault("leak", f"it has {leak[:40]!r} of the chat template in it")
     if generation.reasoning:
         return InstructionFault("leak", "it comes with thoughts, as only answers do")
-    label = _LABEL.search(text)
+    label = find_label(text)
     if label:
-        return InstructionFault("label", f"it has the role label {label[0].strip()[:20]!r} in it")
+        return InstructionFault("label", f"it has the role label {label[:30]!r} in it")
     if _continues_system_prompt(text, request):
         return InstructionFault("system prompt", "it goes on with the system prompt")
     return None
@@ -103,12 +94,17 @@ async def generate_instruction(
     attempts, fault = 0, None
     for number in range(MOST_ATTEMPTS):
         asked = _reseed(request, number)
-        generation = await generate(asked)
-        attempts += generation.attempts
-        fault = find_fault(generation, request)
-        if fault is None:
-            text = generation.text.strip()
-            return generation.evolve(text=text, attempts=attempts), asked
+        try:
+            generation = await generate(asked)
+        except EmptyCompletionError as error:
+            attempts += 1
+            fault = InstructionFault("empty", f"it is empty: {error}")
+        else:
+            attempts += generation.attempts
+            fault = find_fault(generation, request)
+            if fault is None:
+                text = generation.text.strip()
+                return generation.evolve(text=text, attempts=attempts), asked
         context = {"action": "instruction_dropped", "fault": fault.kind}
         logger.info("an instruction is dropped: %s", fault.kind, extra=context)
     reason = fault.reason if fault else ""

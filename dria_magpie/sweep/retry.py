@@ -13,6 +13,7 @@ from dria_magpie.errors import (
     EngineError,
     InstructionError,
     ModelFileError,
+    NetworkError,
     NoNodeError,
     UnsupportedError,
 )
@@ -56,7 +57,7 @@ def decide_retry(error: DriaMagpieError, attempts: int, retries: int) -> RowRetr
         return RowRetry(False, "setup", f"the endpoint refuses with {status}")
     if status is not None and status < 500 and status not in _WORTH_IT:
         return RowRetry(False, "row", f"the endpoint refuses this prompt with {status}")
-    if not isinstance(error, EngineError) or isinstance(error, ContextLengthError):
+    if not isinstance(error, (EngineError, NetworkError)) or isinstance(error, ContextLengthError):
         return RowRetry(False, "row", "another attempt would end in the same way")
     fault: Fault = "row" if isinstance(error, _UNUSABLE) else "endpoint"
     if attempts > retries:

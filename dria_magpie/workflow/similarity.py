@@ -27,6 +27,11 @@ def has_similar(text: str, chunks: Iterable[str]) -> bool:
     return any(_cosine(counts, _trigrams(chunk)) > THRESHOLD for chunk in chunks)
 
 
+def likeness(left: str, right: str) -> float:
+    """Give the cosine of two texts' trigrams: 0 for nothing in common, 1 for the same text."""
+    return min(1.0, _cosine(_trigrams(left), _trigrams(right)))
+
+
 def _trigrams(text: str) -> Counter[str]:
     padded = f"  {' '.join(text.lower().split())}  "
     return Counter(padded[i : i + 3] for i in range(len(padded) - 2))

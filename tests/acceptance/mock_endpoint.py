@@ -24,6 +24,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -72,6 +73,7 @@ class Call:
         seed: of the request.
         digest: of its messages.
         model: that was asked for.
+        came: when, in seconds, as `time.time` counts them.
         ended: the status of the answer, ``gone`` if the client left before; "" as long as it waits.
     """
 
@@ -79,6 +81,7 @@ class Call:
     seed: int | None
     digest: str
     model: str
+    came: float = 0.0
     ended: str = ""
 
     @property
@@ -275,7 +278,7 @@ class _Server:
         number, log, seed, model = self._number, self._log, body.get("seed"), body["model"]
         self._number += 1
         digest = sha256(json.dumps(body["messages"]).encode()).hexdigest()[:16]
-        self._write(number=number, seed=seed, digest=digest, model=model)
+        self._write(number=number, seed=seed, digest=digest, model=model, came=time.time())
         behaviour, released, ended = self._behaviour, self._released, "gone"
         met = self._is_met(text)
         self._tell_if_reached()

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dria_magpie.sweep.plan import Plan
 from dria_magpie.sweep.recipe import Recipe
@@ -33,14 +33,20 @@ ASKED: dict[str, Any] = {
 }
 
 
+class HasEndpoint(Protocol):
+    """A bench of whatever it may be."""
+
+    endpoint: MockEndpoint
+
+
 class Running:
     """A command that runs; what it says on stderr can be read meanwhile."""
 
-    def __init__(self, command: list[str], err: Path) -> None:
+    def __init__(self, command: list[str], err: Path, out: Path | None = None) -> None:
         self._err = err
-        with err.open("wb") as file:
+        with err.open("wb") as file, out.open("wb") if out else contextlib.nullcontext() as told:
             self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=file, env=environment(), cwd=ROOT
+                command, stdout=told or subprocess.PIPE, stderr=file, env=environment(), cwd=ROOT
             )
 
     @property
@@ -211,7 +217,7 @@ def check_whole(bench: Bench) -> None:
         assert told == [f"answers to {kept[number, place]}" for place in range(len(told))]
 
 
-def count_repeated(bench: Bench) -> int:
+def count_repeated(bench: HasEndpoint) -> int:
     """Give how many calls were answered that had been answered before."""
     answered = Counter((c.seed, c.digest) for c in bench.endpoint.calls() if c.answered)
     return answered.total() - len(answered)

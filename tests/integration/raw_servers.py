@@ -23,7 +23,7 @@ from typing import Any, Literal, Self
 
 from aiohttp import web
 
-_SPECIAL = r"<\|[^|<>\s]{1,40}\|>|</?[a-z_]{1,20}>|\[/?INST\]"
+_SPECIAL = r"<\|[^|<>\s]{1,40}\|>|</?[a-z_]{1,20}>|\[/?(?:INST|gMASK)\]"
 _TOKEN = re.compile(rf"{_SPECIAL}|\s?\w+|\s+|[^\w\s]")
 _LEAST = 1  # the max_tokens of a call that only counts
 
@@ -206,8 +206,9 @@ class RawServer:
     # Routes
 
     async def _on_models(self, request: web.Request) -> web.Response:
-        await self._note(request)
-        return web.json_response({"data": [{"id": name} for name in self._models]})
+        call = await self._note(request)
+        names = [{"id": name} for name in self._models]
+        return self._refusal(call) or web.json_response({"data": names})
 
     async def _on_version(self, request: web.Request) -> web.Response:
         call = await self._note(request)

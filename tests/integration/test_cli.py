@@ -6,15 +6,18 @@ import asyncio
 import errno
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from dria_magpie import cli
 from dria_magpie.engines.weights.files import find_weights
 from tests.integration.endpoint import MisbehavingEndpoint, answer, completion, raw, status
+from tests.integration.raw_servers import RawCall, RawServer, tiny, vllm
 
 PERSONAS = ("--instructor", "A chemist", "--responder", "A [bold]cook[/bold]")
 Output = Any
@@ -141,7 +144,7 @@ async def test_a_terminal_that_shows_no_message_shows_why(
         (["--max-tokens", "0"], 2, "max_tokens"),
         (["--endpoint", "nonsense"], 2, "nonsense"),
         (["--endpoint", "http://h/v1", "--network", "nats://h"], 2, "not both"),
-        (["--network", "nats://h"], 1, "this version"),
+        (["--network", "nats://h"], 2, "takes credentials"),
         (["--instructor", " "], 2, "instructor_persona"),
         (["--turns", "many"], 2, "--turns"),
         (["--nonsense"], 2, "nonsense"),
@@ -262,4 +265,195 @@ async def test_a_dialogue_that_cannot_be_written_is_not_lost(
 
 async def test_an_empty_url_is_wrong_usage(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     assert await run(monkeypatch, "dialogue", *PERSONAS, "--endpoint", "") == 2
+    assert "URL" in capsys.readouterr().err
+
+
+# generate, and the options that it has in common with probe and sweep
+
+RECIPE = 'kind = "self_synthesis"\nrows = 2\n'
+
+
+class FailingServer(RawServer):
+    """Writes so many messages, then no more."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__(models=["llama3:8b"])
+        self._taken = calls
+
+    def _refusal(self, call: RawCall) -> Any:
+        if call.body and not tiny(call):
+            self._taken -= 1
+            if self._taken < 0:
+                return web.json_response({"error": {"message": "the key is used up"}}, status=403)
+        return super()._refusal(call)
+
+
+def read_rows(path: Path) -> list[Any]:
+    text = path.read_text("utf-8")
+    assert not text or text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+async def test_generate_writes_a_line_a_row_and_says_how_many(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    options = "--turns 2 --system-prompt Bref.☕ --include-system-prompt --seed 9223372036854775807"
+    async with vllm() as server:
+        base = ("generate", "--endpoint", server.url, "-o", str(path))
+        assert await run(monkeypatch, *base, "-n", "3", *options.split()) == 0
+        assert f"3 rows in {path}" in capsys.readouterr().err
+        assert await run(monkeypatch, *base, "-n", "3") == 2
+    assert "exists already" in capsys.readouterr().err
+    rows = read_rows(path)
+    assert [row["conversation"][0]["content"] for row in rows] == ["Bref.☕"] * 3
+    assert [len(row["conversation"]) for row in rows] == [5] * 3
+
+
+async def test_generate_of_no_rows_writes_an_empty_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    async with vllm() as server:
+        options = ("-n", "0", "-o", str(path), "--endpoint", server.url)
+        assert await run(monkeypatch, "generate", *options) == 0
+    assert path.read_bytes() == b""
+    assert f"0 rows in {path}" in capsys.readouterr().err
+
+
+async def test_an_interrupt_before_the_first_row_leaves_no_file_and_tells_of_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output, tmp_path: Path
+) -> None:
+    def interrupted(main: Any) -> None:
+        main.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("asyncio.run", interrupted)
+    path = tmp_path / "rows.jsonl"
+    options = ("-n", "3", "-o", str(path), "--endpoint", "http://h/v1")
+    assert await run(monkeypatch, "generate", *options) == 130
+    assert not path.exists()
+    assert f"interrupted; no rows, and so no {path}" in capsys.readouterr().err
+
+
+async def test_an_endpoints_error_tells_of_the_rows_before_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    async with FailingServer(300) as server:
+        options = ("-n", "999", "-o", str(path), "--endpoint", server.url)
+        assert await run(monkeypatch, "generate", *options) == 1
+    made = len(read_rows(path))
+    assert 0 < made <= 150
+    err = capsys.readouterr().err
+    assert f"{made} rows in {path}\nerror: " in err
+    assert "used up" in err
+
+
+async def test_an_error_before_the_first_row_leaves_no_file_and_tells_of_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    async with FailingServer(0) as server:
+        options = ("-n", "4", "-o", str(path), "--endpoint", server.url)
+        assert await run(monkeypatch, "generate", *options) == 1
+    assert not path.exists()
+    assert f"no rows, and so no {path}\nerror: " in capsys.readouterr().err
+
+
+async def test_a_full_disk_leaves_whole_lines_and_is_told_of_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "full.jsonl"
+    program = "from dria_magpie.cli import main; main()"
+    command = f'ulimit -f 2; exec "$0" -c "{program}" generate -n 50 -o "$1" --endpoint "$2"'
+    async with vllm() as server:
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-c", command, sys.executable, str(path), server.url),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        err = (await asyncio.wait_for(process.communicate(), 60))[1].decode()
+    assert process.returncode == 1, err
+    rows = read_rows(path)
+    assert 0 < len(rows) < 50
+    assert err.endswith(
+        f"{len(rows)} rows in {path}\nerror: {path} cannot be written: File too large\n"
+    )
+
+
+@pytest.mark.parametrize("verb", ["generate", "probe", "sweep"])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--chat-template FILE.jinja", "--chat-template belongs to --endpoint"),
+        ("--chat-template NONE.jinja --endpoint http://h/v1", "--chat-template: .*NONE.jinja"),
+        ("--chat-template . --endpoint http://h/v1", "--chat-template: . is no chat template"),
+        ("--chat-template BAD.json --endpoint http://h/v1", "--chat-template: .*is damaged"),
+    ],
+)
+async def test_a_chat_template_that_cannot_be_used_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Output,
+    tmp_path: Path,
+    verb: str,
+    options: str,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE.jinja").write_text("{{ messages }}", "utf-8")
+    (tmp_path / "BAD.json").write_text("[", "utf-8")
+    (tmp_path / "recipe.toml").write_text(RECIPE, "utf-8")
+    arguments = {
+        "generate": ["-n", "1", "-o", "rows.jsonl"],
+        "probe": [],
+        "sweep": ["recipe.toml", "-o", "run"],
+    }[verb]
+    assert await run(monkeypatch, verb, *arguments, *options.split()) == 2
+    assert re.search(says, capsys.readouterr().err)
+    assert not (tmp_path / "rows.jsonl").exists()
+
+
+@pytest.mark.parametrize("verb", ["generate", "probe"])
+async def test_a_chat_template_may_be_for_the_endpoint_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output, tmp_path: Path, verb: str
+) -> None:
+    template = tmp_path / "mine.jinja"
+    template.write_text("{% for m in messages %}[{{ m.role }}]{{ m.content }}|{% endfor %}")
+    arguments = ["-n", "2", "--chat-template", str(template)]
+    arguments += ["-o", str(tmp_path / "rows.jsonl")] if verb == "generate" else []
+    async with vllm() as server:
+        monkeypatch.setenv("DRIA_ENDPOINT", server.url)
+        assert await run(monkeypatch, verb, *arguments) in {0, 1}
+        assert {call.prompt for call in server.raw} == {"[user]"}
+        monkeypatch.setenv("DRIA_NETWORK", "nats://h")
+        if verb == "generate":
+            assert await run(monkeypatch, verb, *arguments) == 2
+            assert "belongs to --endpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--turns", "0"], "--turns takes 1 to"),
+        (["--turns", "1000000000"], "--turns takes 1 to"),
+        (["--seed", str(2**63)], "--seed"),
+        (["-n", "-1"], "-n"),
+        (["--model", " "], "models takes"),
+        (["--endpoint", ""], "URL"),
+        (["--endpoint", "http://h/v1", "--network", "nats://h"], "not both"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+async def test_wrong_usage_of_generate_makes_no_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output, tmp_path: Path, options: list[str], says: str
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    assert await run(monkeypatch, "generate", "-n", "1", "-o", str(path), *options) == 2
+    assert says in capsys.readouterr().err
+    assert not path.exists()
+
+
+async def test_an_empty_url_is_wrong_usage_of_probe_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("DRIA_ENDPOINT", "http://h/v1")
+    assert await run(monkeypatch, "probe", "--endpoint", "") == 2
     assert "URL" in capsys.readouterr().err

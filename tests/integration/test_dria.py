@@ -27,7 +27,6 @@ from dria_magpie import (
     Task,
     TaskTimeoutError,
     TurnDone,
-    UnsupportedError,
 )
 from dria_magpie.testing import ScriptedEngine
 
@@ -363,8 +362,10 @@ def test_where_dialogues_run_is_said_once() -> None:
         Dria(LocalNetwork([Node(ScriptedEngine(echo))]), nodes=[Node(ScriptedEngine(echo))])
     with pytest.raises(InvalidInputError, match="nats://"):
         Dria("http://localhost:8000/v1")
-    with pytest.raises(UnsupportedError, match="this version"):
+    with pytest.raises(InvalidInputError, match="takes credentials"):
         Dria("nats://localhost:4222")
+    with pytest.raises(InvalidInputError, match=r"no file missing\.creds"):
+        Dria("nats://localhost:4222", creds="missing.creds")
     for nothing in ([],):
         with pytest.raises(InvalidInputError, match="at least one node"):
             Dria(nodes=nothing)
@@ -376,7 +377,7 @@ def test_the_environment_decides_where_no_argument_does(monkeypatch: pytest.Monk
     with pytest.raises(InvalidInputError, match="nonsense"):
         Dria()
     monkeypatch.setenv("DRIA_NETWORK", "nats://somewhere")
-    with pytest.raises(UnsupportedError, match="somewhere"):
+    with pytest.raises(InvalidInputError, match="somewhere"):
         Dria()
     assert Dria(nodes=[Node(ScriptedEngine(echo))])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import socket
 from pathlib import Path
 
@@ -455,18 +454,82 @@ async def test_an_instruction_that_ollama_cut_off_is_drawn_again():
 # Servers that do not say how many tokens there are
 
 
+@pytest.mark.parametrize("completions", ["raw", "templated"])
 @pytest.mark.parametrize("count", [0, 12])
-async def test_a_constant_count_is_accepted_with_a_warning(caplog, count):
-    caplog.set_level(logging.WARNING, "dria_magpie")
-    async with RawServer(count=count) as server:
+async def test_without_a_true_count_of_tokens_nothing_tells_whether_prompts_are_raw(
+    count, completions
+):
+    async with vllm(count=count, completions=completions) as server:
         rows, error = await draw(server, MagpieGenerator(num_rows=4))
-    assert error is None
-    assert len(rows) == 4
-    [record] = [r for r in caplog.records if r.levelno >= logging.WARNING]
-    assert "does not say how many tokens" in record.getMessage()
-    assert record.action == "raw_unchecked"
-    # Whether the server adds it is not known, so the prompt is as the model's makers write it
-    assert {call.prompt for call in server.raw} == {BOS + turn("user")}
+    assert rows == []
+    assert isinstance(error, UnsupportedError)
+    assert f"usage.prompt_tokens is {count}" in str(error)
+    assert "vLLM" in str(error)
+    assert server.raw == server.chats == []
+    assert server.paths["/v1/completions"] == COUNTS
+
+
+# Servers that put more than one token before a prompt
+
+GLM = (
+    "[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize("writes", [GLM, GLM.removeprefix("[gMASK]<sop>")], ids=["too", "alone"])
+async def test_two_tokens_before_every_prompt_are_no_chat_template(tmp_path, writes):
+    path = write_config(tmp_path, writes, eos="<|endoftext|>")
+    async with RawServer(models=["glm"], bos="[gMASK]<sop>") as server:
+        answer = await ask(server, request(model="glm"), models=["glm"], chat_template=path)
+    assert answer.text
+    [call] = server.raw
+    assert call.prompt == "<|user|>\n"
+    assert call.tokens[:3] == ("[gMASK]", "<sop>", "<|user|>")
+
+
+@pytest.mark.parametrize("bos", ["", "<s>"])
+async def test_the_shortest_of_chat_templates_is_still_one(tmp_path, bos):
+    template = "{% for m in messages %}<user>{{ m.content }}<assistant>{% endfor %}"
+    path = write_config(tmp_path, template)
+    server = vllm(bos=bos, completions="templated", opening=lambda role, text="": f"<{role}>{text}")
+    async with server:
+        error = await ask(server, chat_template=path)
+    assert isinstance(error, UnsupportedError)
+    assert "applies the chat template" in str(error)
+
+
+# Models that are not there
+
+
+async def test_a_name_that_the_endpoint_does_not_list_is_said_first():
+    async with vllm(models=["llama3:8b", "qwen2.5:7b"]) as server:
+        error = await ask(server, request(model="nope"), models=["nope"])
+    assert isinstance(error, UnsupportedError)
+    assert "does not serve 'nope'; it serves llama3:8b, qwen2.5:7b" in str(error)
+    assert server.raw == []
+
+
+@pytest.mark.parametrize("listed", ["mine", "mine:latest"])
+async def test_a_listed_name_without_a_template_needs_one(listed):
+    async with ollama(models=[listed]) as server:
+        error = await ask(server, request(model="mine"))
+    assert isinstance(error, UnsupportedError)
+    assert "tokenizer_config.json" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (401, EndpointError, "answered 401"),
+        (404, UnsupportedError, "not known here"),
+    ],
+)
+async def test_where_models_are_not_listed_it_is_not_known_what_is_missing(status, kind, words):
+    async with vllm(trouble={"/v1/models": [status]}) as server:
+        error = await ask(server, request(model="nope"))
+    assert isinstance(error, kind)
+    assert words in str(error)
 
 
 # Once per model
@@ -586,6 +649,28 @@ async def test_a_refusal_for_good_is_the_endpoints_error_after_one_call(status):
     assert server.paths["/v1/completions"] == 1
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("make", [vllm, llama_server, ollama])
+async def test_a_refusal_for_good_ends_the_rows_after_one_call(make, status):
+    trouble = dict.fromkeys(["/v1/completions", "/api/generate"], [status] * 999)
+    async with make(trouble=trouble) as server:
+        rows, error = await draw(server, MagpieGenerator(num_rows=2))
+    assert rows == []
+    assert isinstance(error, UnsupportedError)
+    assert f"answered {status}" in str(error) or status == 404
+    assert set(server.paths.values()) == {1}
+
+
+async def test_nobody_is_let_in():
+    paths = ("/api/version", "/props", "/v1/models", "/v1/completions")
+    async with llama_server(trouble={path: [401] * 99 for path in paths}) as server:
+        for model in ("llama3:8b", "mine"):
+            error = await ask(server, request(model=model))
+            assert isinstance(error, EndpointError)
+            assert error.status == 401
+            assert "DRIA_API_KEY" in str(error)
+
+
 async def test_calls_to_a_server_that_is_silent_time_out_together():
     async with vllm() as server:
         server.gates["/api/version"] = asyncio.Event()
@@ -660,22 +745,55 @@ async def test_rows_come_whole_through_a_server_that_refuses_now_and_then():
     assert len({row["instruction"] for row in rows}) == 20
 
 
-async def test_an_empty_instruction_is_drawn_again_with_another_seed():
-    async with vllm(
-        writes=lambda call: "" if call.sampling.get("seed") == 7 else talk(call)
-    ) as server:
-        generation = await ask(server)
-    assert generation.attempts == 2
-    first, second = [call.body["seed"] for call in server.raw]
-    assert first == 7
-    assert generation.text.strip() == f"What is {second}?"
+def silent(*seeds):
+    """Writes nothing where one of these seeds is drawn from."""
+    return lambda call: "" if call.sampling.get("seed") in seeds else talk(call)
 
 
-async def test_nothing_but_empty_instructions_are_an_error():
-    async with vllm(writes=lambda _: " \n<|eot_id|>") as server:
+async def test_an_empty_instruction_is_drawn_again_by_the_node_which_keeps_the_seed():
+    async with vllm(writes=silent(7)) as server:
+        result = await converse(server, synthesis())
+    assert result.error is None
+    seeds = [call.body["seed"] for call in server.raw]
+    assert len(seeds) == 2
+    assert seeds[0] == 7
+    assert result.turns[0].seed == seeds[1]
+    assert result.turns[0].attempts == 2
+    assert result.turns[0].text == f"What is {seeds[1]}?"
+
+
+async def first_seeds(**options):
+    """The seeds with which the instructions of some rows are drawn first, in the rows' order."""
+    async with vllm() as server:
+        rows, _ = await draw(server, MagpieGenerator(**options))
+    return [row["metadata"]["seeds"][0] for row in rows]
+
+
+async def test_seeds_of_rows_are_those_that_were_sent():
+    seeds = await first_seeds(num_rows=5, seed=7)
+    async with vllm(writes=silent(*seeds[:3])) as server:
+        rows, error = await draw(server, MagpieGenerator(num_rows=5, seed=7))
+    assert error is None
+    for row in rows:
+        asked, answered = row["metadata"]["seeds"]
+        assert row["instruction"] == f"What is {asked}?"
+        assert row["response"] == f"It is {answered}."
+    found = [row["metadata"]["seeds"][0] for row in rows]
+    assert found[3:] == seeds[3:]
+    assert not set(found[:3]) & set(seeds)
+    assert len(server.raw) == 8
+
+
+@pytest.mark.parametrize("make", [vllm, ollama])
+async def test_an_engine_draws_a_users_message_once(make):
+    async with make(writes=lambda _: " \n<|eot_id|>") as server:
         error = await ask(server)
-    assert isinstance(error, EmptyCompletionError)
-    assert len(server.raw) == 3
+        assert isinstance(error, EmptyCompletionError)
+        assert len(server.raw) == 1
+        result = await converse(server, synthesis())
+    assert isinstance(result.error, InstructionError)
+    assert len(server.raw) == 1 + MOST_ATTEMPTS
+    assert len({call.sampling["seed"] for call in server.raw}) == MOST_ATTEMPTS
 
 
 @pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [None]}, []])
@@ -767,19 +885,19 @@ async def test_instructions_without_an_end_are_given_up():
 
 
 async def test_a_row_without_an_instruction_is_replaced_by_another_one():
-    bad = {7_000_021}
+    options = {"seed": 7, "instruction_sampling": Sampling(max_tokens=20)}
+    bad, *good = await first_seeds(num_rows=4, **options)
+    stride = 2**31 // MOST_ATTEMPTS
+    seeds = {(bad + number * stride) % 2**31 for number in range(MOST_ATTEMPTS)}
 
     def write(call):
-        row = call.sampling.get("seed", 0) % (2**31 // MOST_ATTEMPTS)
-        return "and so on " * 50 if row in bad and not tiny(call) else talk(call)
+        cut = call.sampling.get("seed") in seeds and not tiny(call)
+        return "and so on " * 50 if cut else talk(call)
 
     async with vllm(writes=write) as server:
-        generator = MagpieGenerator(
-            num_rows=3, seed=7, instruction_sampling=Sampling(max_tokens=20)
-        )
-        rows, error = await draw(server, generator)
+        rows, error = await draw(server, MagpieGenerator(num_rows=3, **options))
     assert error is None
-    assert [row["metadata"]["seeds"][0] for row in rows] == [7_000_023, 7_000_025, 7_000_027]
+    assert [row["metadata"]["seeds"][0] for row in rows] == good
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ async def test_it_is_found_out_once_how_the_server_takes_prompts(monkeypatch):
 
 
 async def test_the_same_seed_gives_the_same_row_from_a_fresh_engine():
-    generator = GENERATOR.evolve(num_rows=1, seed=9, instruction_sampling=Sampling(max_tokens=64))
+    generator = GENERATOR.evolve(num_rows=1, seed=11, instruction_sampling=Sampling(max_tokens=64))
     rows = [await draw(LlamaEngine(slots=1, context=1024), generator, slots=1) for _ in range(2)]
     assert rows[0] == rows[1]
     # The first instruction of this seed is cut off, and so drawn again with another one

@@ -8,7 +8,7 @@ import pytest
 
 from dria_magpie import InvalidInputError
 from dria_magpie.engines.prompts.pre_query import render_open_user_turn
-from dria_magpie.errors import EmptyCompletionError, EndpointError
+from dria_magpie.errors import EndpointError, InstructionError
 from dria_magpie.magpie import Magpie, MagpieGenerator
 from tests.unit.chat_templates import TEMPLATES
 from tests.unit.raw_prompts import WITH_SYSTEM, WITHOUT_SYSTEM, prompt
@@ -242,7 +242,7 @@ async def test_no_row_has_an_empty_text(empty, open_user_turn):
     assert all(row["instruction"].strip() and row["response"].strip() for row in rows)
     [row] = await process(Magpie(), [{}], lambda _: empty)
     assert (row["instruction"], row["response"]) == (None, None)
-    assert row["metadata"]["error"].startswith(EmptyCompletionError.__name__)
+    assert row["metadata"]["error"].startswith(InstructionError.__name__)
 
 
 async def test_no_two_calls_have_a_seed_in_common():

@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dria_magpie.errors import InvalidInputError
+from dria_magpie.magpie.chance import SEEDS, draw
 from dria_magpie.models import Sampling
 from dria_magpie.sweep.plan import Plan
-from dria_magpie.sweep.plan.chance import Shuffle, draw
-from dria_magpie.sweep.plan.plan import ATTEMPTS_WITH_OWN_SEEDS, SEEDS
+from dria_magpie.sweep.plan.chance import Shuffle
+from dria_magpie.sweep.plan.plan import ATTEMPTS_WITH_OWN_SEEDS
 from dria_magpie.sweep.recipe import Recipe
 from dria_magpie.workflow import ExecutionState, NextCall, advance
 

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from dria_magpie.engines.prompts.cross_check import check_against_family
 from dria_magpie.engines.prompts.pre_query import render_open_user_turn, without_bos
 from dria_magpie.engines.prompts.table import FAMILIES
 from dria_magpie.engines.prompts.template import ChatTemplate
-from dria_magpie.errors import InvalidInputError, UnsupportedError
+from dria_magpie.engines.prompts.wrapping import least_wrapping
+from dria_magpie.engines.raw.route import RawRoute
+from dria_magpie.engines.raw.writer import RawWriter
+from dria_magpie.errors import EngineError, InvalidInputError, UnsupportedError
 from dria_magpie.models import Message
 from tests.unit.chat_templates import PHI_3_WITHOUT_SYSTEM, TEMPLATES
 from tests.unit.raw_prompts import MISTRAL_WITH_SYSTEM, WITH_SYSTEM, WITHOUT_SYSTEM, prompt
@@ -148,6 +153,19 @@ def test_a_template_that_does_not_write_the_message_as_it_is_cannot_be_cut(text)
         render_open_user_turn([OPEN], template(text))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{# openturnqx" + "x" * 300_000 + " #}[{{ messages[-1].content }}]",
+        "{{ bos_token * 1000 * 300 }}[{{ messages[-1].content }}]",
+    ],
+)
+def test_what_is_made_of_a_template_takes_no_time(text):
+    began = time.monotonic()
+    assert without_bos(render_open_user_turn([OPEN], template(text))).text == "["
+    assert time.monotonic() - began < 2
+
+
 def test_words_of_the_conversation_are_not_taken_for_the_open_message():
     messages = [Message("user", "OPENTURNQX openturnqx"), YES, OPEN]
     raw = render_open_user_turn(messages, TEMPLATES["chatml"])
@@ -217,6 +235,104 @@ def test_a_token_that_opens_every_message_is_no_beginning():
     raw = render_open_user_turn([OPEN], TEMPLATES["smollm2"])
     assert raw.bos == ""
     assert without_bos(raw) == raw
+
+
+INST = (
+    "{% for m in messages %}{% if m.role == 'user' %}<s>[INST] {{ m.content }} [/INST]"
+    "{% else %} {{ m.content }} </s>{% endif %}{% endfor %}"
+)
+# As Hunyuan's
+EXCHANGES = INST.replace("<s>[INST] ", "<|startoftext|>").replace(" [/INST]", "<|extra_0|>")
+
+
+@pytest.mark.parametrize("tokens", [("<s>", "</s>"), ("", "")], ids=["known", "unknown"])
+@pytest.mark.parametrize("begun", [1, 2, 3])
+def test_a_beginning_that_is_written_out_before_each_exchange_is_sent_once(tokens, begun):
+    source = template(INST, *tokens)
+    whole = render_open_user_turn(TURNS[begun], source)
+    assert whole.text.count("<s>") == begun
+    assert RawWriter(RawRoute("x"), source, adds_bos=False).write(TURNS[begun]) == whole
+    text = RawWriter(RawRoute("x"), source, adds_bos=True).write(TURNS[begun]).text
+    assert "<s>" + text == whole.text
+    assert text.startswith("[INST] ")
+
+
+@pytest.mark.parametrize(
+    ("text", "bos", "expected"),
+    [
+        (EXCHANGES, "<|startoftext|>", ""),
+        (EXCHANGES, "", ""),
+        ("[gMASK]<sop><|user|>\n{{ messages[-1].content }}<|assistant|>", "", "<|user|>\n"),
+        (f"{BEGIN}U: {{{{ messages[-1].content }}}}", "", "U: "),
+        ("<|begin_of_text|>{{ messages[-1].content }}<|eot_id|>", "", ""),
+        # None of these begins a prompt alone
+        ("<|user|>\n{{ messages[-1].content }}<|end|>", "", "<|user|>\n"),
+        ("<|im_start|>user\n{{ messages[-1].content }}", "", "<|im_start|>user\n"),
+    ],
+)
+def test_a_beginning_that_is_written_out_is_left_to_the_server(text, bos, expected):
+    writer = RawWriter(RawRoute("x"), template(text, bos), adds_bos=True)
+    assert writer.write([OPEN]).text == expected
+
+
+THINKS = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}<U>{{ m.content }}{% else %}"
+    "<A>{{ m.content.split('</think>')[-1] }}</s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<A>{% endif %}"
+)
+
+
+@pytest.mark.parametrize("quote", ["<s></think>x", "<A></think>x", "<s><s></think>x", "<s>"])
+def test_tokens_that_are_quoted_where_the_template_drops_them_do_no_harm(quote):
+    messages = [HI, Message("assistant", quote), OPEN]
+    answer = quote.split("</think>")[-1]
+    text = RawWriter(RawRoute("x"), template(THINKS), adds_bos=False).write(messages).text
+    assert text == f"<s><U>Hi<A>{answer}</s><U>"
+
+
+def test_words_that_a_template_does_not_take_are_the_fault_of_their_row_alone():
+    text = (
+        "{% for m in messages %}{% if 'bad' in m.content %}{{ raise_exception('bad words') }}"
+        "{% endif %}{{ m.content }}{% endfor %}"
+    )
+    writer = RawWriter(RawRoute("x"), template(text), adds_bos=False)
+    with pytest.raises(EngineError, match="bad words") as caught:
+        writer.write([Message("user", "bad"), YES, OPEN])
+    assert not isinstance(caught.value, UnsupportedError)
+    assert writer.write([HI, YES, OPEN]).text == "HiYes?"
+    with pytest.raises(UnsupportedError, match="refuses"):
+        RawWriter(RawRoute("x"), TEMPLATES["gemma-2"], adds_bos=False).write([SYSTEM, OPEN])
+
+
+def test_what_opens_turns_ends_a_message_where_the_family_is_not_known():
+    text = (
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}[SYSTEM_PROMPT]"
+        "{{ m.content }}[/SYSTEM_PROMPT]{% elif m.role == 'user' %}[|user|]{{ m.content }}\n"
+        "{% else %}[|assistant|]{{ m.content }}[|endofturn|]\n{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}[|assistant|]{% endif %}"
+    )
+    assert render_open_user_turn([OPEN], template(text, eos="[|endofturn|]")).stop == (
+        "[|assistant|]",
+        "[|endofturn|]",
+        "[SYSTEM_PROMPT]",
+        "[/SYSTEM_PROMPT]",
+        "[|user|]",
+    )
+
+
+@pytest.mark.parametrize(
+    ("style", "tokens"),
+    [
+        (TABLE["mistral-7b-v0.3"], 3),
+        (TEMPLATES["mistral-7b-v0.3"], 3),
+        (TABLE["llama-3"], 10),
+        (TEMPLATES["llama-3"], 10),
+        (template("<user>{{ messages[-1].content }}<assistant>"), 2),
+        (template("{{ raise_exception('no') }}"), 3),
+    ],
+)
+def test_the_fewest_tokens_around_a_message(style, tokens):
+    assert least_wrapping(style) == tokens
 
 
 def test_a_template_that_refuses_the_history_is_told_of_in_its_own_words():

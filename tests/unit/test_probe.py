@@ -4,7 +4,7 @@ import pytest
 
 from dria_magpie.engines.prompts.families import find_family
 from dria_magpie.engines.prompts.pre_query import render_open_user_turn
-from dria_magpie.errors import EmptyCompletionError, EndpointError
+from dria_magpie.errors import EmptyCompletionError, EndpointError, InvalidInputError
 from dria_magpie.magpie.probe import judge, probe
 from dria_magpie.models import Generation
 from dria_magpie.testing import ScriptedEngine
@@ -59,10 +59,19 @@ async def test_a_report_counts_and_shows():
 
 
 async def test_every_instruction_is_drawn_once_with_a_seed_of_its_own():
-    engine = RawEngine(lambda _: "x</s>")
-    await probe(engine, "scripted", 7, seed=10)
-    assert [request.sampling.seed for request in engine.requests] == list(range(10, 17))
-    assert all(request.open_user_turn for request in engine.requests)
+    drawn = []
+    for seed in (0, 1, 2**31, 2**63 - 1):
+        engine = RawEngine(lambda _: "x</s>")
+        await probe(engine, "scripted", 7, seed=seed)
+        drawn += [request.sampling.seed for request in engine.requests]
+        assert all(request.open_user_turn for request in engine.requests)
+    assert len(drawn) == len(set(drawn)) == 28
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5])
+async def test_a_seed_out_of_its_range(seed):
+    with pytest.raises(InvalidInputError, match=r"^seed takes"):
+        await probe(RawEngine(lambda _: "Why?"), "scripted", 1, seed=seed)
 
 
 async def test_an_engine_that_does_not_answer_is_told_of():

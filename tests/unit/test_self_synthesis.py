@@ -80,6 +80,10 @@ async def test_instructions_are_hot_and_answers_cool_unless_told_otherwise():
         {"temperature": 1.2, "top_p": 1.0, "max_tokens": 512, "seed": 4},
         {"temperature": 0.0, "max_tokens": 9},
     ]
+    _, mapped = await run(
+        instruction_sampling={"temperature": 1.2, "seed": 4}, response_sampling={"max_tokens": 9}
+    )
+    assert [r.sampling for r in mapped] == [r.sampling for r in requests]
 
 
 def test_the_emitted_graph_is_the_file_in_workflows():
@@ -108,6 +112,10 @@ def test_the_validator_accepts_the_graph(options):
         ({"system_prompt": " "}, "system_prompt"),
         ({"system_prompt": 5}, "system_prompt"),
         ({"instruction_model": ""}, "instruction_model"),
+        ({"end_with_user": "no"}, "end_with_user takes True or False"),
+        ({"only_instruction": 0}, "only_instruction takes True or False"),
+        ({"instruction_sampling": 5}, "instruction_sampling takes a Sampling"),
+        ({"response_sampling": {"top_p": 2}}, "response_sampling: top_p takes"),
     ],
 )
 def test_arguments_that_cannot_work(options, said):

@@ -20,6 +20,7 @@ from dria_magpie.errors import (
     InvalidInputError,
     LimitError,
     ModelFileError,
+    NetworkError,
     NoNodeError,
     ParseError,
     StateError,
@@ -54,7 +55,7 @@ def all_errors() -> set[type[DriaMagpieError]]:
 
 # Whether a row is tried again
 
-ENDPOINTS = {EngineError, EndpointError, DrainedError}
+ENDPOINTS = {EngineError, EndpointError, DrainedError, NetworkError}
 UNUSABLE = {EmptyCompletionError, InstructionError}
 SETUP = {NoNodeError, ModelFileError, UnsupportedError}
 FOR_GOOD = {

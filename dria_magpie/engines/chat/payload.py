@@ -17,7 +17,7 @@ from dria_magpie.models.text import clean_text
 
 _SEEDS = 2**31
 # A retry after an empty answer must not draw it again, nor what another call of the same job draws:
-# their seeds follow one another. An instruction that is drawn again leaps three times as far.
+# their seeds follow one another. Instructions leap three times as far, and not here.
 _SEED_STRIDE = _SEEDS // 15
 _SAMPLING = tuple(field.name for field in fields(Sampling))
 
@@ -49,7 +49,7 @@ def make_body(
 
     Args:
         request: what to generate.
-        empty: how many calls for this request were answered with nothing.
+        empty: how many calls for this request were answered with nothing; 0 at open user turns.
         max_tokens: the cap where the request has none.
         stream: whether the answer is to come in pieces.
         extra: fields that this endpoint alone knows; the request's own come before them.
@@ -102,7 +102,7 @@ def decode_answer(body: Any, request: GenerationRequest, attempts: int = 1) -> G
         attempts=attempts,
     )
     if not text or text.isspace():
-        raise CallFailed(_emptiness(answer))
+        raise CallFailed(_emptiness(answer, request))
     return answer
 
 
@@ -138,7 +138,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
     return {name: value for name, value in values if value is not None and value != ()}
 
 
-def _emptiness(answer: Generation) -> Failure:
+def _emptiness(answer: Generation, request: GenerationRequest) -> Failure:
     if answer.finish_reason == "length":
         taker = "reasoning took every token" if answer.reasoning else "it met its token cap"
         return Failure(
@@ -147,7 +147,9 @@ def _emptiness(answer: Generation) -> Failure:
         )
     if answer.finish_reason == "content_filter":
         return Failure(Kind.EMPTY_FOR_GOOD, "withheld the answer: its content filter took it away")
-    return Failure(Kind.EMPTY, "answered with nothing; try another prompt, seed or temperature")
+    # Who asks for a user's message draws it again himself, and keeps the seed that it came from
+    kind = Kind.EMPTY_FOR_GOOD if request.open_user_turn else Kind.EMPTY
+    return Failure(kind, "answered with nothing; try another prompt, seed or temperature")
 
 
 def _text(content: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -57,9 +58,13 @@ def count_system(template: ChatTemplate, history: Sequence[Message]) -> int:
 
 def _free_words(template: ChatTemplate, history: Sequence[Message]) -> Iterator[str]:
     """Give words that stand nowhere in the template or the history."""
-    texts = [template.text, *(message.content for message in history)]
+    texts = "\0".join([template.text, *(message.content for message in history)])
+    small = texts.lower()
+    # Who wants to have the word in a text that this is made from must find it by trying
+    digest = hashlib.sha256(texts.encode("utf-8", "surrogatepass")).digest()[:16]
+    suffix = "".join(chr(ord("a") + half) for byte in digest for half in divmod(byte, 16))
     for word in _WORDS:
-        free = word
-        while any(free.lower() in text.lower() for text in texts):
-            free += "x" if free.islower() or free.istitle() else "X"
-        yield free
+        if word.lower() not in small:
+            yield word
+        else:
+            yield word + (suffix.upper() if word.isupper() else suffix)

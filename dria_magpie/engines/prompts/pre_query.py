@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from dria_magpie.engines.prompts import pieces
-from dria_magpie.engines.prompts.bos import tidy_bos, written_bos
+from dria_magpie.engines.prompts.bos import check_bos, tidy_bos, written_bos
 from dria_magpie.engines.prompts.cutting import Cut, count_system, cut
 from dria_magpie.engines.prompts.families import find_family_of_template
 from dria_magpie.engines.prompts.family import Family
@@ -16,7 +18,10 @@ from dria_magpie.engines.prompts.tokenizer_files import WHAT_TO_GIVE
 from dria_magpie.errors import InvalidInputError, UnsupportedError
 from dria_magpie.models import Message
 
-_SPECIAL = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,30}\]")
+_SPECIAL = re.compile(
+    r"<<[^<>\s]{1,40}>>|<[^<>\s]{1,40}>|\[/?[A-Z_]{2,30}\]|\[\|[A-Za-z_]{1,40}\|\]"
+)
+_TALK = (Message("user", "Hi"), Message("assistant", "Yes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,7 @@ class RawPrompt:
         text: the prompt, to its last blank; nothing may be trimmed.
         stop: texts that end the user's message, the surest first.
         source: what it was made from, for people.
-        bos: the text of the token that `text` begins with; empty if it begins with none.
+        bos: the text with which every prompt begins, and `text` too; empty if there is none.
         note: what differs from the prompt of the same conversation with an answer to follow;
             empty if nothing does.
     """
@@ -73,17 +78,19 @@ def render_open_user_turn(
 
 
 def without_bos(raw: RawPrompt) -> RawPrompt:
-    """Take the one token text off that begins the prompt, for servers that put it there."""
+    """Take off once what begins the prompt, for servers that put it there."""
     return replace(raw, text=raw.text.removeprefix(raw.bos), bos="")
 
 
 def _from_template(history: tuple[Message, ...], template: ChatTemplate) -> RawPrompt:
     left_open, answered = _cut_both(history, template)
     bos = written_bos(template)
-    text = tidy_bos(left_open.before, bos, history, template.origin)
+    check_bos(template, bos, tuple(message.role for message in history))
+    text = tidy_bos(left_open.before, bos)
     _check_headers(text, history, left_open, answered, template.origin)
     family = find_family_of_template(template.text)
-    stop = [*_closings(answered.after), template.eos_token, *(family.stop if family else ())]
+    others = family.stop if family else [token for token in _openers(template) if token != bos]
+    stop = [*_closings(answered.after), template.eos_token, *others]
     return RawPrompt(
         text,
         tuple(dict.fromkeys(filter(None, stop))),
@@ -144,6 +151,15 @@ def _check_headers(
             f"the chat template ({origin}) opens an answer before the user's message; "
             "give the model's own template"
         )
+
+
+@lru_cache(maxsize=32)
+def _openers(template: ChatTemplate) -> tuple[str, ...]:
+    """Give the special tokens that the template writes before and between messages."""
+    for history in ((Message("system", "Be"), *_TALK), _TALK, ()):
+        with suppress(UnsupportedError):
+            return tuple(_SPECIAL.findall(cut(template, history, answered=False).before))
+    return ()
 
 
 def _closings(after: str) -> list[str]:

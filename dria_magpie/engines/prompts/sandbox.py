@@ -1,132 +1,158 @@
-"""Renders chat templates, which are foreign code, as Hugging Face's renderer does.
+"""The process that renders chat templates as Hugging Face's renderer does.
 
-The sandbox keeps a template from objects that are none of its business; budgets keep it from
-eating the machine: all that can make a value larger is weighed, every pass of a loop is counted.
+Jinja's immutable sandbox keeps a template from objects that are none of its business; the process
+keeps it from the machine. A line of JSON in, a line of JSON out.
 """
 
 from __future__ import annotations
 
-import re
+import json
+import signal
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 from functools import cache, lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
-from jinja2 import Template, Undefined, pass_context
-from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context
+from jinja2 import Template, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from dria_magpie.engines.prompts import budget
-from dria_magpie.engines.prompts.guards import FILTERS, METHODS, guard_method, guard_operator
-from dria_magpie.engines.prompts.syntax import GenerationTag, weave_checks
 
 # One date for all: the same row must have the same prompt on any day, also when it is resumed.
 # It is the date that Llama's templates name where they are given no clock.
 TODAY = date(2024, 7, 26)
-_LONGEST_SOURCE = 64 * 2**10  # the longest templates with tools have half of it
-_DATE_FORMAT = re.compile(r"(?:[^%]|%-?[A-Za-z%]){0,100}")
+_LONGEST = 4 * 2**20  # characters: a million tokens
+_WORDS = 300
+# Hugging Face defines these as None, llama.cpp not at all; templates are made for either
+_OPTIONAL = ("tools", "documents")
 
 
 class RefusedError(Exception):
     """The template called ``raise_exception``: it does not take these messages."""
 
 
+class GenerationTag(Extension):
+    """``{% generation %}…{% endgeneration %}``: marks answers for training, changes no text."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        """Read the tag; its body is rendered in a scope of its own."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=line)
+
+
 def render(source: str, variables: Mapping[str, Any]) -> str:
-    """Render a template.
+    """Render a template, with the optional variables undefined where None does not do.
 
     Raises:
         RefusedError: the template refuses the messages, in its own words.
-        Exception: it is no template, or breaks out, or costs too much.
+        Exception: it is no template, or breaks out.
     """
-    with budget.limited():
-        parts: list[str] = []
-        size = 0
-        for part in _compile(source).generate(variables):
-            parts.append(part)
-            size += len(part)
-            if size > budget.LARGEST:
-                raise budget.OverBudgetError("it makes a text longer than any prompt")
-        return "".join(parts)
+    template = _compile(source)
+    given = {**dict.fromkeys(_OPTIONAL), **variables}
+    try:
+        return template.render(given)
+    except Exception:
+        if not any(name in source for name in _OPTIONAL):
+            raise
+        with suppress(Exception):
+            return template.render(variables)
+        raise
 
 
 @lru_cache(maxsize=32)
 def _compile(source: str) -> Template:
-    if len(source) > _LONGEST_SOURCE:
-        raise budget.OverBudgetError(f"it has more than {_LONGEST_SOURCE} characters")
-    environment = _environment()
-    return environment.from_string(weave_checks(environment.parse(source), environment))
+    return _environment().from_string(source)
 
 
 @cache
-def _environment() -> _Sandbox:
-    environment = _Sandbox(
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.loopcontrols", GenerationTag],
-        finalize=_finalize,
-        optimized=False,
     )
-    known = {name: f for name, f in environment.filters.items() if name in FILTERS}
-    environment.filters = {name: FILTERS[name](function) for name, function in known.items()}
-    del environment.globals["lipsum"]
+    environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
+    environment.globals["strftime_now"] = TODAY.strftime
     return environment
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if isinstance(obj, str):
-            return attr in METHODS
-        if isinstance(obj, (int, float, bytes)):
-            return False
-        return super().is_safe_attribute(obj, attr, value)
-
-    def wrap_str_format(self, value: Any) -> Any:
-        if super().wrap_str_format(value) is not None:
-            raise SecurityError("texts are not formatted with format here; use ~ or +")
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        guard_operator(operator, left, right)
-        return super().call_binop(context, operator, left, right)
-
-    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        budget.spend(budget.weigh((args, kwargs))[1])
-        guard_method(obj, args)
-        result = super().call(context, obj, *args, **kwargs)
-        return self.keep(result)
-
-    def keep(self, value: Any) -> Any:
-        """Pass a value on that was weighed."""
-        budget.spend(budget.weigh(value)[0])
-        return value
-
-    def tilde(self, *parts: Any) -> str:
-        """Join the operands of ``~``."""
-        budget.allow(budget.weigh(parts)[0])
-        return "".join(map(str, parts))
-
-    def tick(self, amount: int) -> bool:
-        """Count one pass of a loop."""
-        budget.spend(amount + 1)
-        return True
-
-
-@pass_context
-def _finalize(context: Context, value: Any) -> Any:  # noqa: ARG001
-    if not isinstance(value, Undefined):
-        budget.spend(budget.weigh(value)[0])
-    return value
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
 
 
 def _raise_exception(words: Any) -> None:
-    raise RefusedError(str(words)[:500])
+    raise RefusedError(str(words))
 
 
-def _strftime_now(form: str) -> str:
-    if not _DATE_FORMAT.fullmatch(form):
-        raise budget.OverBudgetError("strftime_now takes a short format")
-    return TODAY.strftime(form)
+def answer(line: bytes) -> dict[str, str]:
+    """Render what a line asks for; tell of every failure."""
+    order = json.loads(line)
+    try:
+        text = render(order["template"], order["variables"])
+    except RefusedError as error:
+        return {"refused": str(error)[:_WORDS]}
+    except MemoryError:
+        return {"stopped": "it takes more memory than any prompt"}
+    except Exception as error:  # noqa: BLE001 - whatever foreign code raises is its fault
+        return {"fault": f"{type(error).__name__}: {error}"[:_WORDS]}
+    if len(text) > _LONGEST:
+        return {"fault": "it makes a text longer than any prompt"}
+    return {"text": text}
+
+
+def serve(lines: BinaryIO, answers: BinaryIO) -> None:
+    """Answer lines until there are no more; the first one says what this process may take."""
+    limits = json.loads(lines.readline())
+    limit_memory(limits["memory"])
+    _say(answers, {})
+    for line in lines:
+        # The kernel ends it, should the parent have been killed before it could do so
+        _set_alarm(limits["seconds"])
+        _say(answers, answer(line))
+        _set_alarm(0)
+
+
+def limit_memory(more: int) -> None:
+    """Let this process take some bytes more than it has, where the system can see to it."""
+    try:
+        import resource
+    except ImportError:  # pragma: no cover - Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError, ValueError):  # macOS does neither tell nor limit it
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+        most = pages * resource.getpagesize() + more
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _set_alarm(seconds: float) -> None:
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _say(answers: BinaryIO, value: Mapping[str, str]) -> None:
+    answers.write(json.dumps(value).encode() + b"\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dria_magpie.engines.prompts import tokenizer_files
+from dria_magpie.engines.prompts import renderer, tokenizer_files
 from dria_magpie.errors import InvalidInputError, UnsupportedError
 from dria_magpie.models import Message
 
@@ -68,9 +68,13 @@ class ChatTemplate:
     def from_file(cls, path: Path) -> ChatTemplate:
         """Read a tokenizer_config.json, a .gguf or a .jinja file.
 
+        What the special tokens of a .jinja file are is read from the tokenizer_config.json, or the
+        special_tokens_map.json, beside it.
+
         Raises:
             InvalidInputError: the file cannot be read or is damaged.
-            UnsupportedError: it carries no chat template, or is of another kind.
+            UnsupportedError: it carries no chat template, is of another kind, or writes special
+                tokens of which nothing is said.
         """
         match path.suffix:
             case ".gguf":
@@ -78,7 +82,7 @@ class ChatTemplate:
             case ".json":
                 return cls.from_tokenizer_config(path)
             case ".jinja":
-                return cls(_read_text(path), origin=str(path))
+                return cls(*tokenizer_files.read_jinja(path), origin=str(path))
         raise UnsupportedError(f"{path} is no chat template; {tokenizer_files.WHAT_TO_GIVE}")
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
@@ -87,38 +91,25 @@ class ChatTemplate:
         Raises:
             UnsupportedError: the template refuses the messages, for example their roles.
             InvalidInputError: it is no template, breaks out of its sandbox, or never ends.
+            EngineError: the process that renders it cannot be started.
         """
-        # Jinja is not imported before a template is rendered
-        from dria_magpie.engines.prompts import sandbox
-
         variables = {
             "messages": [{"role": m.role, "content": m.content} for m in messages],
-            "tools": None,
-            "documents": None,
             "bos_token": self.bos_token,
             "eos_token": self.eos_token,
             "add_generation_prompt": add_generation_prompt,
         }
         try:
-            return sandbox.render(self.text, variables)
-        except sandbox.RefusedError as error:
+            return renderer.render(self.text, variables)
+        except renderer.RefusedError as error:
             raise UnsupportedError(
                 f"the chat template ({self.origin}) refuses these messages: {_plain(error)}"
             ) from error
-        except Exception as error:
+        except renderer.FaultyError as error:
             raise InvalidInputError(
-                f"the chat template ({self.origin}) cannot be used: "
-                f"{type(error).__name__}: {_plain(error)}; {tokenizer_files.WHAT_TO_GIVE}"
+                f"the chat template ({self.origin}) cannot be used: {_plain(error)}; "
+                f"{tokenizer_files.WHAT_TO_GIVE}"
             ) from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{path} is no text in UTF-8") from error
 
 
 def _plain(error: Exception) -> str:

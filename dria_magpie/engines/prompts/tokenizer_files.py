@@ -14,6 +14,8 @@ from dria_magpie.errors import InvalidInputError, UnsupportedError
 WHAT_TO_GIVE = (
     "give the path of the model's tokenizer_config.json, of its .gguf file, or of a .jinja file"
 )
+_CONFIG, _TOKENS_MAP = "tokenizer_config.json", "special_tokens_map.json"
+_TOKEN_NAMES = ("bos_token", "eos_token")
 _ARRAY = 9
 _TOKENS = "tokenizer.ggml.tokens"
 _MOST_READS = 10_000_000  # a vocabulary of 500,000 tokens with its merges takes a third of it
@@ -103,17 +105,63 @@ def read_tokenizer_config(path: Path) -> Parts:
         InvalidInputError: the file cannot be read or is no JSON object.
         UnsupportedError: there is no chat template.
     """
+    config = {**(_read_tokens(path) or {}), **_read_object(path)}
+    beside = path.with_name("chat_template.jinja")
+    if beside.is_file():
+        config["chat_template"] = _read_text(beside)
+    return read_config(config, str(path))
+
+
+def read_jinja(path: Path) -> Parts:
+    """Read a template, and its special tokens from what lies beside it.
+
+    Raises:
+        InvalidInputError: a file cannot be read or is damaged.
+        UnsupportedError: the template writes special tokens, and nothing says which.
+    """
+    text = _read_text(path)
+    tokens = _read_tokens(path)
+    used = [name for name in _TOKEN_NAMES if name in text]
+    if tokens is None and used:
+        raise UnsupportedError(
+            f"{path} writes {' and '.join(used)}, and there is no {_CONFIG} beside it that says "
+            f"what that is; put the model's {_CONFIG} there, or give its path"
+        )
+    return read_config({**(tokens or {}), "chat_template": text}, str(path))
+
+
+def _read_text(path: Path) -> str:
+    """Read a text.
+
+    Raises:
+        InvalidInputError: it cannot be read, or is none.
+    """
     try:
-        config = json.loads(path.read_text("utf-8"))
-        beside = path.with_name("chat_template.jinja")
-        text = beside.read_text("utf-8") if beside.is_file() else None
+        return path.read_text("utf-8")
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path} is damaged: it is no text in UTF-8") from error
+
+
+def _read_tokens(path: Path) -> dict[str, Any] | None:
+    """Give what the files beside another one say of special tokens; None if there are none."""
+    beside = [path.with_name(name) for name in (_TOKENS_MAP, _CONFIG)]
+    found = [_read_object(file) for file in beside if file.is_file()]
+    if not found:
+        return None
+    return {name: each[name] for each in found for name in _TOKEN_NAMES if name in each}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    text = _read_text(path)
+    try:
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path} is damaged: {error}") from error
-    if not isinstance(config, dict):
+    if not isinstance(value, dict):
         raise InvalidInputError(f"{path} is damaged: it takes a JSON object")
-    return read_config({**config, "chat_template": text or config.get("chat_template")}, str(path))
+    return value
 
 
 def read_config(config: Mapping[str, Any], origin: str) -> Parts:

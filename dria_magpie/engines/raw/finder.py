@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable
 from typing import Any
 
+from dria_magpie.engines.chat.failures import CallFailed, final_error
 from dria_magpie.engines.chat.gate import Gate
 from dria_magpie.engines.chat.wire import Connection
 from dria_magpie.engines.prompts.template import ChatTemplate
-from dria_magpie.engines.raw.discovery import find_writer
+from dria_magpie.engines.raw.discovery import find_writer, is_final
 from dria_magpie.engines.raw.writer import RawWriter
-from dria_magpie.errors import InvalidInputError, UnsupportedError
+from dria_magpie.errors import EndpointError, InvalidInputError, UnsupportedError
+
+
+class RefusedForGoodError(UnsupportedError, EndpointError):
+    """The endpoint lets nobody in, or takes no such request, whatever the row."""
 
 
 class WriterFinder:
@@ -58,7 +64,8 @@ class WriterFinder:
             # Whoever goes away leaves the others what is being found out
             return await self._gate.wait_for_task(task)
         except UnsupportedError as error:
-            raise UnsupportedError(str(error)) from error.__cause__
+            # Each has one of its own, which gets the result of its own run
+            raise copy.copy(error) from error.__cause__
 
     async def aclose(self) -> None:
         """Forget everything, and end what is being found out."""
@@ -73,7 +80,14 @@ class WriterFinder:
             template = self._template() if self._template else None
         except InvalidInputError as error:
             raise UnsupportedError(str(error)) from error
-        return await find_writer(self, self._url, model, template)
+        try:
+            return await find_writer(self, self._url, model, template)
+        except CallFailed as failed:
+            failure = failed.failure
+            if not is_final(failure):
+                raise
+            words = str(final_error([failure], self._url, model, calls=1))
+            raise RefusedForGoodError(words, failure.status) from failed
 
     async def get(self, route: str) -> Any:
         """Give the JSON of a route, unless the gate is shut."""

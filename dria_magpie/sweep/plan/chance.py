@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
+
+from dria_magpie.magpie.chance import draw
 
 _ROUNDS = 4
-
-
-def draw(seed: int | str, purpose: str, number: int) -> int:
-    """Give one of 2**64 numbers, the same one each time."""
-    return int.from_bytes(blake2b(f"{seed}/{purpose}/{number}".encode(), digest_size=8).digest())
 
 
 @dataclass(frozen=True, slots=True)

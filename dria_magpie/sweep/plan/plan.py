@@ -11,14 +11,13 @@ from hashlib import sha256
 from itertools import accumulate
 from typing import Any
 
+from dria_magpie.magpie.chance import draw, seed_of_call
 from dria_magpie.models import Task
-from dria_magpie.sweep.plan.chance import draw
 from dria_magpie.sweep.plan.conversations import Conversations
 from dria_magpie.sweep.plan.dialogues import Dialogues
 from dria_magpie.sweep.plan.material import Material, Origin
 from dria_magpie.sweep.recipe import SIDES, Recipe
 
-SEEDS = 2**31
 # Each attempt at a row has seeds of its own, or an answer that was empty would be empty again.
 ATTEMPTS_WITH_OWN_SEEDS = 8
 MAY_CHANGE = {"rows", "limits"}
@@ -126,7 +125,7 @@ class Plan:
         """Give a seed such that the calls of two rows, or of two attempts, never share one."""
         calls = 2 * self.recipe.turns[1]
         place = number * ATTEMPTS_WITH_OWN_SEEDS + attempt % ATTEMPTS_WITH_OWN_SEEDS
-        return (draw(self.recipe.seed, "seed", 0) + place * calls) % SEEDS
+        return seed_of_call(self.recipe.seed, place * calls)
 
     def _model(self, number: int) -> str:
         models = self.recipe.models

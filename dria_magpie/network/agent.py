@@ -1,0 +1,227 @@
+"""A node's side of the network: takes assignments, signs what it makes, hands it in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import platform
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from dria_magpie.errors import DrainedError, DriaMagpieError, NetworkError, StateError
+from dria_magpie.models import Task, TaskResult
+from dria_magpie.network.assignment import BEAT, Assignment, Beat
+from dria_magpie.network.broker import Broker, Delivery, SubjectTakenError
+from dria_magpie.network.records import (
+    MOST_BYTES,
+    Order,
+    Record,
+    RecordKind,
+    read_turns,
+    write_turn,
+)
+from dria_magpie.network.signing import NodeKey
+from dria_magpie.node import Node
+from dria_magpie.workflow import ExecutionState, Workflow
+from dria_magpie.workflow.replay import replay
+
+logger = logging.getLogger(__name__)
+CHECKPOINT_AFTER = 1.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
+
+
+@dataclass(slots=True)
+class _Work:
+    """An assignment that is worked on."""
+
+    nonce: str
+    order: Order
+    before: Record
+    record: Record
+    checked: float = 0.0  # seconds of generation at the last checkpoint
+    sending: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class Agent:
+    """Works for a network, with a node that runs the dialogues.
+
+    Args:
+        node: runs the dialogues; its address is set to that of `key`.
+        broker: the connection, with the node's credentials.
+        key: signs what the node makes.
+
+    Example::
+
+        agent = Agent(Node(LlamaEngine()), Broker(url, credentials), NodeKey.from_hex(text))
+        await agent.serve()
+    """
+
+    def __init__(self, node: Node, broker: Broker, key: NodeKey) -> None:
+        self._node = node
+        self._broker = broker
+        self._key = key
+        self._work: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._draining = False
+        node.address = key.address
+
+    @property
+    def running(self) -> int:
+        """How many dialogues it runs."""
+        return len(self._work)
+
+    async def serve(self) -> None:
+        """Connect, start the node, and work until `drain`; all is handed in before this ends.
+
+        Raises:
+            DriaMagpieError: the node cannot start, or the network lets it no longer in.
+        """
+        await self._broker.connect()
+        try:
+            await self._node.start()
+            await self._broker.subscribe(f"work.{self._key.address}", self._take)
+            while not (self._draining and not self._work):
+                if self._broker.is_closed:
+                    raise NetworkError("the network has cut this node off; ask its owner why")
+                await self._beat()
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), BEAT)
+            await self._beat()
+        finally:
+            for work in self._work.values():
+                work.cancel()
+            await asyncio.gather(*self._work.values(), return_exceptions=True)
+            await self._node.aclose()
+            await self._broker.aclose()
+
+    def drain(self) -> None:
+        """Take no more; runs end after the call that they are at, and are handed back."""
+        self._draining = True
+        self._node.drain()
+        # The hub hears of it before anything comes back.
+        self._changed.set()
+
+    async def _beat(self) -> None:
+        info = self._node.info
+        beat = Beat(
+            models=info.models,
+            slots=info.slots,
+            running=tuple(self._work),
+            draining=self._draining,
+            build=self._node.engines,
+            hardware=f"{platform.machine()} {platform.system()}",
+        )
+        # Nobody listens while the hub is away, and the next one says the same.
+        with contextlib.suppress(NetworkError):
+            await self._broker.store(f"alive.{self._key.address}", beat.to_bytes(), patience=BEAT)
+
+    async def _take(self, delivery: Delivery) -> None:
+        """Begin what the hub assigns; nobody else may publish here."""
+        try:
+            assignment = Assignment.read(delivery.payload)
+        except StateError as error:
+            logger.warning("not understood: %s", error, extra={"action": "order_damaged"})
+            return
+        if not assignment.order:
+            self._cancel(assignment.nonce)
+        elif assignment.nonce not in self._work:
+            work = asyncio.create_task(self._run(assignment))
+            self._work[assignment.nonce] = work
+            work.add_done_callback(lambda _: self._work.pop(assignment.nonce, None))
+
+    def _cancel(self, nonce: str) -> None:
+        work = self._work.get(nonce)
+        if work is not None:
+            logger.info("a task was taken back", extra={"action": "cancelled", "nonce": nonce})
+            work.cancel()
+
+    async def _run(self, assignment: Assignment) -> None:
+        context = {"nonce": assignment.nonce}
+        logger.info("a task was begun", extra={"action": "task_begun", **context})
+        try:
+            order, before = Order.read(assignment.order), Record.read(assignment.record)
+            work = _Work(assignment.nonce, order, before, before)
+            result = await self._make(work, assignment.model)
+        except DriaMagpieError as error:
+            logger.warning("a task cannot be run: %s", error, extra={"action": "task_refused"})
+            return
+        kind: RecordKind = "handed back" if isinstance(result.error, DrainedError) else "done"
+        if result.error and kind == "done":
+            told = (type(result.error).__name__, str(result.error)[:2000])
+            # The next node goes on from what is finished, whatever ended it here.
+            await self._send("state", self._seal(work, "state"))
+            work.record = replace(work.record, error=told)
+        await self._hand_in(work, kind)
+        await asyncio.gather(*work.sending, return_exceptions=True)
+        logger.info("a task was handed in", extra={"action": f"task_{kind}", **context})
+
+    async def _make(self, work: _Work, model: str) -> TaskResult:
+        order = work.order
+        workflow = order.parse_workflow()
+        state = _resume(order, workflow, work.record)
+        work.checked = state.seconds
+        task = Task(workflow=workflow, models=order.models, id=work.nonce)
+        async with aclosing(self._node.run(task, workflow, model, state)) as events:
+            async for event in events:
+                if isinstance(event, TaskResult):
+                    return event
+                turns = (*work.record.turns, write_turn(event.turn))
+                work.record = replace(work.record, turns=turns)
+                if event.state.seconds - work.checked >= CHECKPOINT_AFTER:
+                    work.checked = event.state.seconds
+                    self._checkpoint(work)
+        raise StateError("the node gave no result")
+
+    def _checkpoint(self, work: _Work) -> None:
+        """Send where a run stands, without waiting for it."""
+        payload = self._seal(work, "state")
+        if len(payload) > MOST_BYTES:
+            return
+        sending = asyncio.create_task(self._send("state", payload))
+        work.sending.add(sending)
+        sending.add_done_callback(work.sending.discard)
+
+    async def _send(self, kind: str, payload: bytes) -> None:
+        # The next one, or the result, makes a lost one good.
+        with contextlib.suppress(NetworkError):
+            await self._broker.store(f"node.{self._key.address}.{kind}", payload)
+
+    async def _hand_in(self, work: _Work, kind: RecordKind) -> None:
+        """Send a result until it is kept: it was paid for."""
+        payload = self._seal(work, kind)
+        if len(payload) > MOST_BYTES:
+            told = ("LimitError", f"the dialogue has grown beyond {MOST_BYTES:,} bytes")
+            work.record = replace(work.before, error=told)
+            payload = self._seal(work, "done")
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                await self._broker.store(f"node.{self._key.address}.done", payload)
+            except SubjectTakenError:
+                reason = "the hub has not read earlier ones yet"
+            except NetworkError as error:
+                reason = str(error)
+                if self._broker.is_closed:
+                    raise
+            else:
+                return
+            logger.info("a result waits: %s", reason, extra={"action": "result_waits"})
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _seal(self, work: _Work, kind: RecordKind) -> bytes:
+        return work.record.sealed(work.order, self._key, work.nonce, kind).to_bytes()
+
+
+def _resume(order: Order, workflow: Workflow, record: Record) -> ExecutionState:
+    """Give the state from which a run goes on.
+
+    Raises:
+        StateError: the turns are no run of the workflow.
+    """
+    turns = read_turns((*order.given, *record.turns))
+    for state in replay(workflow, turns, seed=order.seed):
+        return state
+    raise StateError("the turns that came with the task are no run of its workflow")

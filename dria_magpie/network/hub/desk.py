@@ -1,0 +1,146 @@
+"""What clients ask of the hub."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from dria_magpie.errors import StateError
+from dria_magpie.network.broker import Broker, Delivery
+from dria_magpie.network.hub.dispatcher import Dispatcher
+from dria_magpie.network.hub.lanes import Lanes
+from dria_magpie.network.hub.ledger import Lane, Ledger
+from dria_magpie.network.hub.placement import place
+from dria_magpie.network.hub.registry import Registry
+from dria_magpie.network.hub.wanted import Wanted
+
+logger = logging.getLogger(__name__)
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MOST_IDS = 1000
+Answer = dict[str, Any]
+Verb = Callable[[str, dict[str, Any]], Awaitable[Answer]]
+
+
+class Desk:
+    """Answers clients, each about its own tasks only.
+
+    Args:
+        broker: the way back to them.
+        ledger: knows results.
+        registry: knows the nodes.
+        lanes: reads their queues.
+        dispatcher: holds their tasks.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        ledger: Ledger,
+        registry: Registry,
+        lanes: Lanes,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._broker = broker
+        self._ledger = ledger
+        self._registry = registry
+        self._lanes = lanes
+        self._dispatcher = dispatcher
+        self._verbs: dict[str, Verb] = {
+            "hello": self._hello,
+            "lane": self._lane,
+            "results": self._results,
+            "cancel": self._cancel,
+            "forget": self._forget,
+        }
+
+    async def answer(self, delivery: Delivery) -> None:
+        """Answer what a client asks on ``ask.CLIENT.VERB``."""
+        _, client, verb = delivery.subject.split(".")
+        try:
+            asked = json.loads(delivery.payload)
+            reply = str(asked["reply"])
+            # Else a client could have the hub speak to nodes and to other clients.
+            if not reply.startswith(f"_INBOX.{client}.") or re.search(r"[\s*>]", reply):
+                raise StateError("answers go to the inbox of who asks")
+            answer = await self._verbs[verb](client, asked)
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            StateError,
+        ) as error:
+            logger.info("not understood: %r", error, extra={"action": "ask_damaged"})
+            return
+        await self._broker.publish(reply, json.dumps(answer).encode())
+
+    async def _hello(self, _client: str, _asked: dict[str, Any]) -> Answer:
+        nodes = [
+            {"address": m.address, "models": m.models, "slots": m.slots, "running": m.running}
+            for m in self._registry.there(time.time())
+        ]
+        return {"nodes": nodes}
+
+    async def _lane(self, client: str, asked: dict[str, Any]) -> Answer:
+        """Open a queue for tasks that need some models, if anybody serves them."""
+        route = _read_token(asked["route"])
+        wanted = Wanted(
+            models=tuple(map(str, asked["models"])),
+            named=frozenset(map(str, asked["named"])),
+            open_model=bool(asked["open"]),
+        )
+        now = time.time()
+        there = self._registry.there(now)
+        if all(wanted.fit(member.info).reason for member in there):
+            return {"refused": place(wanted, there, now).reason}
+        await self._lanes.open(Lane(client, route))
+        return {}
+
+    async def _results(self, client: str, asked: dict[str, Any]) -> Answer:
+        """Say which results there are of a run, or of some tasks; send those of the tasks."""
+        run = _read_token(asked["run"])
+        if "ids" not in asked:
+            return {"ids": await self._ledger.results_of(client, run)}
+        unknown = []
+        for name in _read_ids(asked["ids"]):
+            subject = f"{client}.{run}.{name}"
+            if not await self._ledger.tell(subject):
+                lane = _read_token(asked["routes"][name])
+                in_hand = self._dispatcher.find(f"result.{subject}") is not None
+                queued = in_hand or await self._ledger.is_queued(
+                    f"task.{client}.{lane}.{run}.{name}"
+                )
+                unknown += [] if queued else [name]
+        return {"unknown": unknown}
+
+    async def _cancel(self, client: str, asked: dict[str, Any]) -> Answer:
+        run = _read_token(asked["run"])
+        for name in _read_ids(asked["ids"]):
+            if not await self._dispatcher.cancel(f"result.{client}.{run}.{name}"):
+                await self._ledger.unqueue(f"task.{client}.*.{run}.{name}")
+        return {}
+
+    async def _forget(self, client: str, asked: dict[str, Any]) -> Answer:
+        """Delete results that were collected: some, or all of a run."""
+        run = _read_token(asked["run"])
+        names = _read_ids(asked["ids"]) if "ids" in asked else ["*"]
+        for name in names:
+            await self._ledger.drop_result(f"result.{client}.{run}.{name}")
+        return {}
+
+
+def _read_token(value: object) -> str:
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise StateError(f"not a name: {value!r:.80}")
+    return value
+
+
+def _read_ids(value: object) -> list[str]:
+    if not isinstance(value, list) or len(value) > _MOST_IDS:
+        raise StateError("ids are a list")
+    return [_read_token(name) for name in value]

@@ -1,0 +1,149 @@
+"""A task that the hub has taken from the queue."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from dria_magpie.errors import StateError
+from dria_magpie.models import Task
+from dria_magpie.network.hub.verdict import AGAINST_TASK, Loss
+from dria_magpie.network.hub.wanted import Wanted
+from dria_magpie.network.records import Order, Record
+from dria_magpie.network.verification import UNTOUCHED, Assigned
+from dria_magpie.workflow import Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a task came from, and where its result goes.
+
+    Attributes:
+        client: the client's token.
+        route: the queue, one for each choice of models.
+        run: the client's run.
+        id: the task's name in it.
+    """
+
+    client: str
+    route: str
+    run: str
+    id: str
+
+    @classmethod
+    def of(cls, subject: str) -> Self:
+        """Read the subject of a task."""
+        _, client, route, run, name = subject.split(".")
+        return cls(client, route, run, name)
+
+    @property
+    def result(self) -> str:
+        """The subject of the result."""
+        return f"result.{self.client}.{self.run}.{self.id}"
+
+    @property
+    def lane(self) -> tuple[str, str]:
+        """The queue in which it stands."""
+        return self.client, self.route
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """A task in the hub's hands: it waits for a node, or one works on it.
+
+    Attributes:
+        seq: its place in the stream of tasks.
+        address: where it came from.
+        payload: as it came.
+        order: the same, read.
+        workflow: its graph.
+        wanted: what it needs of a node.
+        record: what nodes made of it so far, found right.
+        losses: how assignments ended that came to nothing.
+        assigned: who works on it; None while it waits.
+        lease: until when it is that node's, unless it says that it still works on it.
+        progress: when it last came forward.
+        started: whether the node has said that it works on it.
+        ending: its end is being written down.
+    """
+
+    seq: int
+    address: Address
+    payload: bytes
+    order: Order
+    workflow: Workflow
+    wanted: Wanted
+    record: Record = UNTOUCHED
+    losses: tuple[Loss, ...] = ()
+    assigned: Assigned | None = None
+    lease: float = 0.0
+    progress: float = 0.0
+    started: bool = False
+    ending: bool = field(default=False)
+
+    @classmethod
+    def of(cls, seq: int, subject: str, payload: bytes) -> Self:
+        """Read a task.
+
+        Raises:
+            StateError: it is none.
+            GraphError: its workflow is none.
+        """
+        order = Order.read(payload)
+        workflow = order.parse_workflow()
+        task = Task(workflow=workflow, models=order.models, id=subject)
+        return cls(
+            seq=seq,
+            address=Address.of(subject),
+            payload=payload,
+            order=order,
+            workflow=workflow,
+            wanted=Wanted.of(task, workflow),
+        )
+
+    def note(self) -> bytes:
+        """Give what is written down of it, so that another hub may go on."""
+        losses = [asdict(loss) for loss in self.losses]
+        who = self.assigned
+        said = who and [who.node, who.nonce, who.model, len(who.before.seals)]
+        return json.dumps({"assigned": said, "losses": losses}).encode()
+
+    def take_up(self, note: bytes, record: Record) -> None:
+        """Go on from what an earlier hub wrote down.
+
+        Args:
+            note: what `note` gave.
+            record: the last one that was accepted, before or during that assignment.
+
+        Raises:
+            StateError: the note is damaged.
+        """
+        try:
+            said: Mapping[str, Any] = json.loads(note)
+            if said["assigned"]:
+                node, nonce, model, seals = said["assigned"]
+                before = _cut(record, seals)
+                self.assigned = Assigned(node=node, nonce=nonce, model=model, before=before)
+            self.lose(*(Loss(**loss) for loss in said["losses"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(f"the note on a task is damaged: {error!r}") from error
+        self.record = record
+
+    @property
+    def tried(self) -> Wanted:
+        """What it needs, where only nodes that have really tried it count as having lost it."""
+        tried = (loss.node for loss in self.losses if loss.kind in AGAINST_TASK)
+        return self.wanted.evolve(lost_by=tuple(tried))
+
+    def lose(self, *losses: Loss) -> None:
+        """Note that assignments came to nothing."""
+        self.losses = (*self.losses, *losses)
+        self.wanted = self.wanted.evolve(lost_by=tuple(loss.node for loss in self.losses))
+
+
+def _cut(record: Record, seals: int) -> Record:
+    """Give a record as it was when it had so many seals."""
+    kept = record.seals[:seals]
+    return Record(turns=record.turns[: kept[-1].turns if kept else 0], seals=kept)

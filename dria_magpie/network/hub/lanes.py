@@ -1,0 +1,157 @@
+"""The queues: tasks are read from the broker only as fast as nodes take them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from dria_magpie.errors import DriaMagpieError, NetworkError
+from dria_magpie.network.broker import Delivery
+from dria_magpie.network.hub.dispatcher import Dispatcher, LaneKey
+from dria_magpie.network.hub.job import Address, Job
+from dria_magpie.network.hub.ledger import Lane, Ledger
+from dria_magpie.network.hub.streams import Streams
+from dria_magpie.network.records import Record
+
+logger = logging.getLogger(__name__)
+AT_HAND = 16
+_READERS = 4
+_POLL = 20.0
+_PAUSE = 0.3
+
+
+@dataclass(slots=True)
+class _Reader:
+    task: asyncio.Task[None]
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_HAND))
+
+
+class Lanes:
+    """Reads every client's queues side by side, and keeps a few tasks of each at hand.
+
+    Args:
+        streams: the broker's streams.
+        ledger: knows the queues, and which tasks have their result.
+        dispatcher: is given the tasks.
+    """
+
+    def __init__(self, streams: Streams, ledger: Ledger, dispatcher: Dispatcher) -> None:
+        self._streams = streams
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._readers: dict[LaneKey, _Reader] = {}
+
+    async def load(self) -> None:
+        """Begin to read the queues that an earlier hub knew."""
+        async for lane in self._ledger.lanes():
+            self._open(lane)
+
+    async def open(self, lane: Lane) -> None:
+        """Begin to read a queue, if nobody does."""
+        if (lane.client, lane.route) not in self._readers:
+            await self._ledger.keep_lane(lane)
+            self._open(lane)
+
+    def make_room(self, key: LaneKey) -> None:
+        """Note that a task of a queue has left for a node."""
+        reader = self._readers.get(key)
+        if reader:
+            reader.room.release()
+
+    async def count(self) -> dict[LaneKey, int]:
+        """Give how many tasks of each queue the hub has not read yet."""
+        counts = {}
+        for key in list(self._readers):
+            try:
+                counts[key] = await self._streams.count_left("TASKS", _name(key))
+            except NetworkError:
+                counts[key] = 0
+        return counts
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        tasks = [reader.task for reader in self._readers.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _open(self, lane: Lane) -> None:
+        key = (lane.client, lane.route)
+        if key not in self._readers:
+            self._readers[key] = _Reader(asyncio.create_task(self._read(lane)))
+
+    async def _read(self, lane: Lane) -> None:
+        key = (lane.client, lane.route)
+        while True:
+            try:
+                await self._read_on(lane, self._readers[key].room)
+            except NetworkError as error:
+                context = {"action": "queue_broken", "client": lane.client}
+                logger.info("a queue is read again from its start: %s", error, extra=context)
+            except Exception:
+                logger.exception("a queue cannot be read", extra={"action": "queue_broken"})
+            await asyncio.sleep(_PAUSE)
+
+    async def _read_on(self, lane: Lane, room: asyncio.Semaphore) -> None:
+        """Read a queue from its start until the broker forgets who reads."""
+        # What is in the stream now may have its result, as nobody waits for a task to be erased.
+        doubtful = await self._streams.last("TASKS")
+        await self._streams.make_consumer(
+            "TASKS",
+            _name((lane.client, lane.route)),
+            filter_subject=lane.subject,
+            ack_policy="none",
+            mem_storage=True,
+            inactive_threshold=int(3 * _POLL * 1e9),
+        )
+        pulls = [asyncio.create_task(self._pull(lane, room, doubtful)) for _ in range(_READERS)]
+        try:
+            await asyncio.gather(*pulls)
+        finally:
+            for pull in pulls:
+                pull.cancel()
+            await asyncio.gather(*pulls, return_exceptions=True)
+
+    async def _pull(self, lane: Lane, room: asyncio.Semaphore, doubtful: int) -> None:
+        reader = await self._streams.reader("TASKS", _name((lane.client, lane.route)))
+        try:
+            while True:
+                await room.acquire()
+                kept = False
+                try:
+                    found = await reader.pull(_POLL)
+                    kept = found is not None and await self._take(found, doubtful)
+                finally:
+                    if not kept:
+                        room.release()
+        finally:
+            await reader.aclose()
+
+    async def _take(self, found: Delivery, doubtful: int) -> bool:
+        """Hand a task to the dispatcher; tell whether it takes room there."""
+        if self._dispatcher.has(found.seq):
+            return False
+        try:
+            job = Job.of(found.seq, found.subject, found.payload)
+        except (DriaMagpieError, ValueError) as error:
+            await self._refuse(found, error)
+            return False
+        if (job.order.again or found.seq <= doubtful) and await self._ledger.is_finished(job):
+            await self._ledger.announce(job)
+            return False
+        await self._dispatcher.add(job)
+        return True
+
+    async def _refuse(self, found: Delivery, error: Exception) -> None:
+        """End a task that is none."""
+        logger.info("a task is none: %s", error, extra={"action": "task_refused"})
+        address = Address.of(found.subject)
+        kind = type(error).__name__ if isinstance(error, DriaMagpieError) else "StateError"
+        head = {"error": [kind, str(error)[:2000]], "losses": []}
+        await self._ledger.keep_result(address, head, found.payload, Record())
+        await self._streams.erase("TASKS", found.seq)
+
+
+def _name(key: LaneKey) -> str:
+    return "-".join(key)

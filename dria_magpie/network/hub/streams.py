@@ -1,0 +1,147 @@
+"""JetStream as the hub uses it: streams, consumers, single messages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from dria_magpie.errors import NetworkError
+from dria_magpie.network.broker import Broker, Delivery, Subscription, read_answer
+
+_GRACE = 2.0
+_NOTHING = 408
+
+
+class Streams:
+    """What only the hub may do at the broker.
+
+    Args:
+        broker: the hub's connection.
+
+    Raises:
+        NetworkError: from every method that waits for an answer: there is none in time.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def make_stream(self, **config: Any) -> None:
+        """Make a stream, or give an existing one this configuration."""
+        name = config["name"]
+        answer = await self._api(f"STREAM.CREATE.{name}", config)
+        if "error" in answer:
+            answer = await self._api(f"STREAM.UPDATE.{name}", config)
+        if "error" in answer:
+            raise NetworkError(f"cannot make the stream {name}: {answer['error']}")
+
+    async def make_consumer(self, stream: str, name: str, **config: Any) -> None:
+        """Make a consumer, in the place of an older one of its name."""
+        await self._api(f"CONSUMER.DELETE.{stream}.{name}", {})
+        wanted = {"stream_name": stream, "config": {"name": name, **config}}
+        subject = f"CONSUMER.CREATE.{stream}.{name}"
+        answer = await self._api(subject, wanted)
+        if "error" in answer:
+            raise NetworkError(f"cannot read the stream {stream}: {answer['error']}")
+
+    async def reader(self, stream: str, consumer: str) -> Reader:
+        """Give what reads a consumer, a message at a time."""
+        reader = Reader(self._broker, stream, consumer)
+        await reader.open()
+        return reader
+
+    async def read_last(self, stream: str, subject: str) -> Delivery | None:
+        """Read the last message of a subject; None if there is none."""
+        return await self._get(stream, {"last_by_subj": subject})
+
+    async def read_at(self, stream: str, seq: int) -> Delivery | None:
+        """Read the message at a place; None if there is none."""
+        return await self._get(stream, {"seq": seq})
+
+    async def read_after(self, stream: str, subject: str, seq: int) -> Delivery | None:
+        """Read the first message of matching subjects from a place on; None if there is none."""
+        return await self._get(stream, {"seq": seq, "next_by_subj": subject})
+
+    async def erase(self, stream: str, seq: int) -> None:
+        """Delete a message, without waiting for it."""
+        order = b'{"seq":%d,"no_erase":true}' % seq
+        await self._broker.publish(f"$JS.API.STREAM.MSG.DELETE.{stream}", order)
+
+    async def purge(self, stream: str, subject: str) -> None:
+        """Delete the messages of a subject, without waiting for it."""
+        order = json.dumps({"filter": subject}).encode()
+        await self._broker.publish(f"$JS.API.STREAM.PURGE.{stream}", order)
+
+    async def count(self, stream: str, subject: str) -> dict[str, int]:
+        """Count the messages of matching subjects."""
+        answer = await self._api(f"STREAM.INFO.{stream}", {"subjects_filter": subject})
+        return dict(answer.get("state", {}).get("subjects") or {})
+
+    async def last(self, stream: str) -> int:
+        """Give the place of the last message that a stream got."""
+        answer = await self._api(f"STREAM.INFO.{stream}", {})
+        return int(answer.get("state", {}).get("last_seq", 0))
+
+    async def count_left(self, stream: str, consumer: str) -> int:
+        """Count the messages that a consumer has not seen."""
+        answer = await self._api(f"CONSUMER.INFO.{stream}.{consumer}", {})
+        return int(answer.get("num_pending", 0))
+
+    async def _get(self, stream: str, wanted: Mapping[str, Any]) -> Delivery | None:
+        answer = await self._broker.ask(f"$JS.API.DIRECT.GET.{stream}", json.dumps(wanted).encode())
+        headers = answer.headers or {}
+        if "Nats-Sequence" not in headers:
+            return None
+        return Delivery(headers["Nats-Subject"], answer.data, int(headers["Nats-Sequence"]))
+
+    async def _api(self, subject: str, order: Mapping[str, Any]) -> dict[str, Any]:
+        return read_answer(await self._broker.ask(f"$JS.API.{subject}", json.dumps(order).encode()))
+
+
+class Reader:
+    """Reads a consumer; several may read the same one side by side.
+
+    A pulled message comes under the subject that it was published on, so each reader has a
+    subscription of its own.
+    """
+
+    def __init__(self, broker: Broker, stream: str, consumer: str) -> None:
+        self._broker = broker
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._inbox = broker.new_inbox()
+        self._came: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._subscription: Subscription | None = None
+
+    async def open(self) -> None:
+        """Make the subscription."""
+        self._subscription = await self._broker.subscribe(self._inbox, self._take)
+
+    async def pull(self, patience: float) -> Delivery | None:
+        """Wait for the next message; None if there is none in time.
+
+        Raises:
+            NetworkError: the consumer is gone, as after a restart of the broker.
+        """
+        order = json.dumps({"batch": 1, "expires": int(patience * 1e9)}).encode()
+        await self._broker.publish(self._subject, order, reply=self._inbox)
+        try:
+            async with asyncio.timeout(patience + _GRACE):
+                found = await self._came.get()
+        except TimeoutError as error:
+            raise NetworkError("the broker has forgotten who reads") from error
+        if found.status == _NOTHING:
+            return None
+        if found.status:
+            raise NetworkError(f"the broker lets nobody read: status {found.status}")
+        return found
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        if self._subscription is not None:
+            with suppress(NetworkError):
+                await self._subscription.aclose()
+
+    async def _take(self, delivery: Delivery) -> None:
+        self._came.put_nowait(delivery)

@@ -1,0 +1,202 @@
+"""A client's tasks that are under way in a network: handed in, asked after, told of."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from dria_magpie.errors import NetworkError, NoNodeError
+from dria_magpie.network.broker import Broker, Delivery, SubjectTakenError
+from dria_magpie.network.fit import split_models
+from dria_magpie.workflow import Workflow
+
+logger = logging.getLogger(__name__)
+ASK_AGAIN = 5.0
+PATIENCE = 10.0
+_PAUSE = 0.5
+_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class Ticket:
+    """A task that was handed in.
+
+    Attributes:
+        id: its name in the run.
+        route: its queue.
+        payload: as it travels.
+        result: what comes back, once it has come.
+    """
+
+    id: str
+    route: str
+    payload: bytes
+    result: asyncio.Future[bytes] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Pending:
+    """Hands tasks in, and sees to it that each one's result comes, whoever dies meanwhile.
+
+    Args:
+        broker: the client's connection.
+        client: the client's token.
+        run: the name of its run.
+    """
+
+    def __init__(self, broker: Broker, client: str, run: str) -> None:
+        self._broker = broker
+        self._client = client
+        self._run = run
+        self._tickets: dict[str, Ticket] = {}
+        self._routes: set[str] = set()
+        self._answers: dict[str, asyncio.Future[Any]] = {}
+        self._asked = 0
+        self._collected: list[str] = []
+
+    async def start(self) -> None:
+        """Listen for results and answers."""
+        await self._broker.subscribe(f"told.{self._client}.{self._run}.*", self._hear)
+        await self._broker.subscribe(f"_INBOX.{self._client}.desk.{self._run}.*", self._hear_desk)
+
+    def number(self, name: str) -> str:
+        """Give a name that no task has that is under way: two equal tasks are two."""
+        number = 0
+        while (found := f"{name}-{number}" if number else name) in self._tickets:
+            number += 1
+        return found
+
+    async def obtain(self, ticket: Ticket) -> bytes:
+        """Hand a task in, and wait for its result.
+
+        Raises:
+            NetworkError: the network is closed meanwhile.
+        """
+        self._tickets[ticket.id] = ticket
+        try:
+            await self._hand_in(ticket)
+            return await ticket.result
+        finally:
+            del self._tickets[ticket.id]
+
+    async def open_route(self, models: tuple[str, ...], workflow: Workflow) -> str:
+        """Give the queue for tasks that need these models.
+
+        Raises:
+            NoNodeError: nobody serves them.
+            NetworkError: the hub does not answer.
+        """
+        named, is_open = split_models(workflow)
+        wanted = {"models": models, "named": sorted(named), "open": is_open}
+        route = sha256(json.dumps(wanted).encode()).hexdigest()[:16]
+        if route not in self._routes:
+            answer = await self.ask("lane", {**wanted, "route": route})
+            if "refused" in answer:
+                raise NoNodeError(f"no node of the network can run this task: {answer['refused']}")
+            self._routes.add(route)
+        return route
+
+    async def cancel(self, name: str) -> None:
+        """Take a task back."""
+        await self.ask("cancel", {"run": self._run, "ids": [name]})
+
+    def collect(self, name: str) -> None:
+        """Note that a result will not be asked for again."""
+        self._collected.append(name)
+
+    async def look_after(self) -> None:
+        """Ask after tasks that are long under way, and delete what was collected, for ever."""
+        while True:
+            await asyncio.sleep(ASK_AGAIN)
+            try:
+                await self.check()
+            except NetworkError as error:
+                logger.info("the network is away: %s", error, extra={"action": "network_away"})
+
+    async def check(self) -> None:
+        """Ask after all tasks that are under way; hand in again what nobody knows of."""
+        await self.flush()
+        names = list(self._tickets)
+        for start in range(0, len(names), _AT_ONCE):
+            some = names[start : start + _AT_ONCE]
+            routes = {name: self._tickets[name].route for name in some if name in self._tickets}
+            asked = {"run": self._run, "ids": list(routes), "routes": routes}
+            for name in (await self.ask("results", asked))["unknown"]:
+                ticket = self._tickets.get(name)
+                if ticket and not ticket.result.done():
+                    await self._store(ticket)
+
+    async def flush(self) -> None:
+        """Have results deleted that were collected."""
+        while self._collected:
+            some = self._collected[:_AT_ONCE]
+            await self.ask("forget", {"run": self._run, "ids": some})
+            del self._collected[: len(some)]
+
+    async def ask(self, verb: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Ask the hub.
+
+        Raises:
+            NetworkError: it does not answer.
+        """
+        self._asked += 1
+        reply = f"_INBOX.{self._client}.desk.{self._run}.{self._asked}"
+        future = self._answers[reply] = asyncio.get_running_loop().create_future()
+        question = json.dumps({**asked, "reply": reply}).encode()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._put(f"ask.{self._client}.{verb}", question)
+                answer: dict[str, Any] = await future
+        except TimeoutError as error:
+            raise NetworkError(
+                "the network's hub does not answer: its owner starts it with dria-magpie network up"
+            ) from error
+        finally:
+            del self._answers[reply]
+        return answer
+
+    async def _put(self, subject: str, payload: bytes) -> None:
+        """Put a question where the hub reads it; a few at a time is all that it takes."""
+        while True:
+            try:
+                await self._broker.store(subject, payload)
+            except SubjectTakenError:
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+    async def _hand_in(self, ticket: Ticket) -> None:
+        while not ticket.result.done():
+            try:
+                await self._store(ticket)
+            except NetworkError as error:
+                if self._broker.is_closed:
+                    raise
+                logger.info("a task waits: %s", error, extra={"action": "task_waits"})
+                await asyncio.sleep(_PAUSE)
+            else:
+                return
+
+    async def _store(self, ticket: Ticket) -> None:
+        subject = f"task.{self._client}.{ticket.route}.{self._run}.{ticket.id}"
+        with suppress(SubjectTakenError):  # it is in the queue already
+            await self._broker.store(subject, ticket.payload)
+
+    async def _hear(self, delivery: Delivery) -> None:
+        ticket = self._tickets.get(delivery.subject.rpartition(".")[2])
+        if ticket and not ticket.result.done():
+            ticket.result.set_result(delivery.payload)
+
+    async def _hear_desk(self, delivery: Delivery) -> None:
+        future = self._answers.get(delivery.subject)
+        if future and not future.done():
+            try:
+                future.set_result(json.loads(delivery.payload))
+            except ValueError as error:
+                future.set_exception(NetworkError(f"the hub answered nonsense: {error}"))

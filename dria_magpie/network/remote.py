@@ -1,0 +1,292 @@
+"""`RemoteNetwork`: a network of machines, as a client sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from dria_magpie import errors
+from dria_magpie.errors import (
+    DrainedError,
+    DriaMagpieError,
+    EngineError,
+    InvalidInputError,
+    NetworkError,
+    StateError,
+)
+from dria_magpie.models import NodeInfo, Task, TaskResult, Turn
+from dria_magpie.network.broker import Broker
+from dria_magpie.network.credentials.creds import Credentials
+from dria_magpie.network.pending import Pending, Ticket
+from dria_magpie.network.records import Order, Record, read_turns, split_parts, write_order
+from dria_magpie.network.verification import check_result
+from dria_magpie.node import Event, TurnDone
+from dria_magpie.node.results import make_result
+from dria_magpie.workflow import ExecutionState, Failed, Finished, Workflow
+from dria_magpie.workflow.replay import complete, replay
+
+logger = logging.getLogger(__name__)
+_RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class RemoteNetwork:
+    """Nodes on other machines, behind a broker and a hub.
+
+    Args:
+        url: of the broker: ``nats://``, ``tls://``, ``ws://`` or ``wss://``.
+        credentials: a client's, or the file that has them.
+        run_id: a name for what this program does. Whoever comes back under it gets the results
+            that came meanwhile; a task that has its result is not run again.
+
+    Raises:
+        InvalidInputError: the credentials cannot be read or are not a client's, or a name that
+            cannot be one.
+
+    Example::
+
+        network = RemoteNetwork("nats://127.0.0.1:4222", "me.creds", run_id="first")
+        async with Dria(network) as dria:
+            ...
+    """
+
+    def __init__(
+        self, url: str, credentials: Credentials | str | Path, *, run_id: str | None = None
+    ) -> None:
+        if not isinstance(credentials, Credentials):
+            credentials = Credentials.read(credentials)
+        if credentials.kind not in {"client", "hub"}:
+            raise InvalidInputError(
+                f"a {credentials.kind}'s credentials hand in no tasks; take a client's "
+                "(dria-magpie network invite DIR --client NAME)"
+            )
+        if run_id is not None and not _RUN.fullmatch(run_id):
+            raise InvalidInputError(
+                f"run_id takes up to 64 letters, digits, - and _, not {run_id!r:.80}"
+            )
+        self._url = url
+        self._credentials = credentials
+        self._named = run_id is not None
+        self._run = run_id or secrets.token_hex(12)
+        self._broker: Broker | None = None
+        self._pending: Pending | None = None
+        self._nodes: tuple[NodeInfo, ...] = ()
+        self._drained = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """The nodes that were there when the client connected."""
+        return self._nodes
+
+    def check(self, task: Task) -> None:
+        """Refuse what is no workflow; who serves what is known once the hub is asked."""
+        Workflow.parse(task.workflow)
+
+    async def start(self) -> None:
+        """Connect, and ask the hub for its nodes.
+
+        Raises:
+            NetworkError: the broker or the hub is not there, or refuses.
+        """
+        if self._broker is not None:
+            return
+        self._drained = asyncio.Event()
+        broker = Broker(self._url, self._credentials, on_connect=self._reconnect)
+        pending = Pending(broker, self._credentials.token, self._run)
+        await broker.connect()
+        try:
+            await pending.start()
+            answer = await pending.ask("hello", {})
+        except BaseException:
+            await broker.aclose()
+            raise
+        self._nodes = tuple(_read_node(node) for node in answer["nodes"])
+        self._broker, self._pending = broker, pending
+        self._begin(pending.look_after())
+
+    def drain(self) -> None:
+        """Wait for nothing more; what is under way in the network of a named run goes on there."""
+        self._drained.set()
+
+    async def aclose(self) -> None:
+        """Disconnect. Results of a named run are kept for a week, those of others are deleted."""
+        broker, self._broker = self._broker, None
+        pending, self._pending = self._pending, None
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if broker is None or pending is None:
+            return
+        with suppress(NetworkError):
+            if broker.is_up:
+                await pending.flush()
+            if broker.is_up and not self._named:
+                await pending.ask("forget", {"run": self._run})
+        await broker.aclose()
+
+    def forget(self, task: Task) -> None:
+        """Have a result deleted that was taken, and will not be asked for again."""
+        if self._named and self._pending:
+            self._pending.collect(_name(task, Workflow.parse(task.workflow)))
+
+    async def run(
+        self, task: Task, state: ExecutionState | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Run a task somewhere in the network; see `Network.run`."""
+        pending = self._pending
+        try:
+            if pending is None:
+                raise NetworkError("the network is not started: await network.start() before a run")
+            workflow = Workflow.parse(task.workflow)
+            state = state or ExecutionState.start(workflow, seed=secrets.randbits(31))
+            ended = _end_at_once(task, workflow, state)
+            if ended:
+                yield ended
+                return
+            ticket = await self._make_ticket(pending, task, workflow, state)
+            payload = await self._wait(pending, ticket)
+            result = _Result(task, workflow, payload)
+        except DriaMagpieError as error:
+            yield make_result(task, state, error=error)
+            return
+        if not self._named:
+            pending.collect(ticket.id)
+        for event in result.events(len(state.turns)):
+            yield event
+
+    async def _make_ticket(
+        self, pending: Pending, task: Task, workflow: Workflow, state: ExecutionState
+    ) -> Ticket:
+        route = await pending.open_route(tuple(task.models), workflow)
+        payload = write_order(task, workflow, state, again=self._named)
+        if not self._named:
+            return Ticket(secrets.token_hex(16), route, payload)
+        return Ticket(pending.number(_name(task, workflow)), route, payload)
+
+    async def _wait(self, pending: Pending, ticket: Ticket) -> bytes:
+        """Wait for a result; what is given up is taken back, unless the run has a name."""
+        obtaining = asyncio.ensure_future(pending.obtain(ticket))
+        drained = asyncio.ensure_future(self._drained.wait())
+        try:
+            await asyncio.wait({obtaining, drained}, return_when=asyncio.FIRST_COMPLETED)
+            if obtaining.done():
+                return obtaining.result()
+            if not self._named:
+                self._take_back(pending, ticket)
+            raise DrainedError("the client was drained; what is under way goes on in the network")
+        except asyncio.CancelledError:
+            self._take_back(pending, ticket)
+            raise
+        finally:
+            obtaining.cancel()
+            drained.cancel()
+            await asyncio.gather(obtaining, drained, return_exceptions=True)
+
+    def _take_back(self, pending: Pending, ticket: Ticket) -> None:
+        async def cancel() -> None:
+            with suppress(NetworkError):
+                await pending.cancel(ticket.id)
+
+        self._begin(cancel())
+
+    def _reconnect(self) -> None:
+        pending = self._pending
+        if pending is None:
+            return
+
+        async def check() -> None:
+            with suppress(NetworkError):  # it is asked again in a few seconds
+                await pending.check()
+
+        self._begin(check())
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Result:
+    """What came back for a task, checked."""
+
+    def __init__(self, task: Task, workflow: Workflow, payload: bytes) -> None:
+        head, (ordered, recorded) = split_parts(payload)
+        self._task, self._workflow, self._head = task, workflow, head
+        self._order, record = Order.read(ordered), Record.read(recorded)
+        if not _is_same(self._order, workflow):
+            raise StateError("the network answered another task than was asked")
+        self._checked = check_result(self._order, workflow, record)
+        self._node = record.last.node if record.seals else ""
+        self._turns = read_turns((*self._order.given, *record.turns))
+
+    def events(self, known: int) -> list[Event]:
+        """Give the turns from one on, and the result."""
+        events: list[Event] = []
+        state: ExecutionState | None = None
+        last, seed = len(self._turns), self._order.seed
+        for count in range(known + 1, last):
+            some = self._turns[:count]
+            state = next(replay(self._workflow, some, seed=seed, start=state), None)
+            if state is None:
+                break  # the plainest way was not the one: what is sure comes at the end
+            events.append(TurnDone(self._task.key, state))
+        if last > known:
+            events.append(TurnDone(self._task.key, self._checked.state))
+        return [*events, self._make_result()]
+
+    def _make_result(self) -> TaskResult:
+        state, text, error = self._checked.state, self._checked.text, self._head.get("error")
+        failure = _read_error(error) if error else None
+        if failure is None and text is None:
+            failure = EngineError("the network gave no result")
+        return make_result(self._task, state, text=text, error=failure, node=self._node)
+
+
+def _is_same(order: Order, workflow: Workflow) -> bool:
+    """Tell whether a task is of a workflow; its text may be another version's."""
+    return order.workflow == workflow.model_dump_json() or order.parse_workflow() == workflow
+
+
+def _end_at_once(task: Task, workflow: Workflow, state: ExecutionState) -> TaskResult | None:
+    """Give the result of a run that needs no model any more."""
+    match complete(workflow, state):
+        case Finished(text):
+            return make_result(task, state, text=text, node=_last_node(state.turns))
+        case Failed(error):
+            return make_result(task, state, error=error, node=_last_node(state.turns))
+    return None
+
+
+def _name(task: Task, workflow: Workflow) -> str:
+    """Give a task's name in a named run: the same whenever the same is asked for."""
+    identity = "\n".join([task.name or "", *task.models, workflow.model_dump_json()])
+    return sha256(identity.encode()).hexdigest()[:32]
+
+
+def _last_node(turns: tuple[Turn, ...]) -> str:
+    return turns[-1].node if turns else ""
+
+
+def _read_error(told: Any) -> DriaMagpieError:
+    kind, text = str(told[0]), str(told[1])
+    known = getattr(errors, kind, None)
+    if isinstance(known, type) and issubclass(known, DriaMagpieError):
+        return known(text)
+    return EngineError(text)
+
+
+def _read_node(said: dict[str, Any]) -> NodeInfo:
+    return NodeInfo(
+        address=str(said["address"]),
+        models=tuple(map(str, said["models"])),
+        slots=int(said["slots"]),
+        running=int(said["running"]),
+    )

@@ -1,0 +1,65 @@
+"""How much work a replay may be: counted, not timed, so that all machines give up alike."""
+
+from __future__ import annotations
+
+from dria_magpie.workflow.graph import Workflow
+from dria_magpie.workflow.parts import Expression, WorkflowTask
+from dria_magpie.workflow.render import render
+from dria_magpie.workflow.similarity import CHUNK
+from dria_magpie.workflow.state import ExecutionState
+
+MOST_MOVES = 10_000
+# A move counts once more for as many characters as take some 0.1 ms to copy. What else takes time
+# is told in characters: an entry as a message, in a text, in a copy; likeness; reading JSON.
+_MORE = 100_000
+_ENTRY_SENT = 700
+_ENTRY_READ = 150
+_ENTRY_COPIED = 8
+_LIKENESS = 200
+_PARSED = 150
+
+
+class Effort:
+    """What is left of the moves of one replay."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        self._left = MOST_MOVES
+        self._given = 0
+        self._entries = 0
+        for value in workflow.external_memory.values():
+            entries = value if isinstance(value, list) else (value,)
+            self._given += sum(len(render(entry)) for entry in entries)
+            self._entries += len(entries)
+
+    def spend(self, workflow: Workflow, state: ExecutionState, answer: str = "") -> bool:
+        """Count the move that comes next; tell whether it may still be made.
+
+        Args:
+            workflow: the graph.
+            state: where the run stands.
+            answer: what the move may take as an answer.
+        """
+        memory = state.memory
+        work = self._given + memory.written
+        if state.step is not None and state.step < len(workflow.steps):
+            step = workflow.steps[state.step]
+            task = workflow.task(step.source)
+            work += self._weigh(task, state, answer) if task else 0
+            condition = step.condition
+            if memory.files and condition and condition.expression == Expression.HAVE_SIMILAR:
+                work += len(memory.files) * (CHUNK + len(condition.expected)) * _LIKENESS
+        self._left -= 1 + work // _MORE
+        return self._left >= 0
+
+    def _weigh(self, task: WorkflowTask, state: ExecutionState, answer: str) -> int:
+        contents = histories = 0
+        for message in task.messages:
+            contents += len(message.content)
+            histories += message.role == "history"
+        inputs, outputs = len(task.inputs), len(task.outputs)
+        keys = len(state.memory.cache) + len(state.memory.stacks)
+        self._entries += outputs
+        read = self._entries * (inputs * _ENTRY_READ + histories * _ENTRY_SENT)
+        copied = outputs * (self._entries + keys) * _ENTRY_COPIED
+        parsed = 0 if task.output_schema is None else len(answer) * _PARSED
+        return contents * (1 + inputs) + read + copied + parsed
