@@ -73,7 +73,7 @@ async def running_network(nodes: int) -> AsyncIterator[Field]:
         home.invite("client", "bench")
         server = await start_server(home)
         stack.callback(server.kill)
-        with Path(folder, "hub.log").open("wb") as log:
+        with Path(folder, "hub.log").open("wb") as log:  # noqa: ASYNC230 - once, at the start
             hub = Leashed(hub_command(home), stderr=log)
         stack.callback(hub.kill)
         for number in range(nodes):

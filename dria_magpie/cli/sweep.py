@@ -54,6 +54,7 @@ def sweep(
         api_key_env=api_key_env,
         concurrency=concurrency,
         chat_template=chat_template,
+        run_id=made.run_id,
     )
     if dry_run:
         from dria_magpie.cli.forecast import print_forecast

@@ -20,7 +20,7 @@ from dria_magpie.client.runs import (
     run_task,
 )
 from dria_magpie.client.stream import Stream
-from dria_magpie.errors import DrainedError, DriaMagpieError, InvalidInputError
+from dria_magpie.errors import DrainedError, DriaMagpieError, InvalidInputError, NetworkError
 from dria_magpie.models import NodeInfo, Task, TaskResult
 from dria_magpie.network import LocalNetwork, Network
 from dria_magpie.node import Event, Node
@@ -197,11 +197,12 @@ class Dria:
             async with aclosing(network.run(task, state)) as events:
                 async for event in events:
                     if isinstance(event, TaskResult):
-                        taken = not isinstance(event.error, DrainedError)
+                        # These are no result of the network's, which may still come
+                        taken = not isinstance(event.error, (DrainedError, NetworkError))
                     yield event
         finally:
             if taken:
-                network.forget(task)
+                network.forget(task, state)
 
     async def nodes(self) -> tuple[NodeInfo, ...]:
         """Start what is needed, and give the nodes that are there now.

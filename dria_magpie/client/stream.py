@@ -48,7 +48,8 @@ class Stream(Generic[Item, Outcome]):
         self._endless = not isinstance(items, Sized)
         self._deadline = deadline
         self._run = run
-        self._room = asyncio.Semaphore(window)
+        # Where there is no room at all, as there are no nodes, each item is to end with the reason.
+        self._room = asyncio.Semaphore(max(window, 1))
         self._running: set[asyncio.Task[None]] = set()
         # What was run, the end of the items, or what went wrong in a run.
         self._news: asyncio.Queue[tuple[int, Outcome] | _End | BaseException] = asyncio.Queue()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from dria_magpie.errors import DrainedError, DriaMagpieError, NetworkError, StateError
 from dria_magpie.models import Task, TaskResult
 from dria_magpie.network.assignment import BEAT, Assignment, Beat
-from dria_magpie.network.broker import Broker, Delivery, SubjectTakenError
+from dria_magpie.network.broker import Broker, Delivery
 from dria_magpie.network.records import (
     MOST_BYTES,
     Order,
@@ -29,6 +29,9 @@ from dria_magpie.workflow.replay import replay
 logger = logging.getLogger(__name__)
 CHECKPOINT_AFTER = 1.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
+# The broker does not say so where the hub has not read as many results of this node as it keeps.
+_KEPT_WITHIN = 1.0
+_SETTLED_WITHIN = 5.0
 
 
 @dataclass(slots=True)
@@ -62,9 +65,15 @@ class Agent:
         self._broker = broker
         self._key = key
         self._work: dict[str, asyncio.Task[None]] = {}
+        self._settled: dict[str, asyncio.Event] = {}
         self._changed = asyncio.Event()
         self._draining = False
         node.address = key.address
+
+    @property
+    def address(self) -> str:
+        """Who the node is in the network."""
+        return self._key.address
 
     @property
     def running(self) -> int:
@@ -84,8 +93,8 @@ class Agent:
             while not (self._draining and not self._work):
                 if self._broker.is_closed:
                     raise NetworkError("the network has cut this node off; ask its owner why")
-                await self._beat()
                 self._changed.clear()
+                await self._beat()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), BEAT)
             await self._beat()
@@ -115,7 +124,7 @@ class Agent:
         )
         # Nobody listens while the hub is away, and the next one says the same.
         with contextlib.suppress(NetworkError):
-            await self._broker.store(f"alive.{self._key.address}", beat.to_bytes(), patience=BEAT)
+            await self._broker.hand_in(f"alive.{self._key.address}", beat.to_bytes(), patience=BEAT)
 
     async def _take(self, delivery: Delivery) -> None:
         """Begin what the hub assigns; nobody else may publish here."""
@@ -124,12 +133,21 @@ class Agent:
         except StateError as error:
             logger.warning("not understood: %s", error, extra={"action": "order_damaged"})
             return
-        if not assignment.order:
+        if assignment.end == "settled":
+            settled = self._settled.get(assignment.nonce)
+            if settled:
+                settled.set()
+        elif assignment.end:
             self._cancel(assignment.nonce)
         elif assignment.nonce not in self._work:
             work = asyncio.create_task(self._run(assignment))
             self._work[assignment.nonce] = work
-            work.add_done_callback(lambda _: self._work.pop(assignment.nonce, None))
+            work.add_done_callback(lambda _: self._end(assignment.nonce))
+
+    def _end(self, nonce: str) -> None:
+        self._work.pop(nonce, None)
+        if self._draining and not self._work:
+            self._changed.set()
 
     def _cancel(self, nonce: str) -> None:
         work = self._work.get(nonce)
@@ -186,30 +204,44 @@ class Agent:
     async def _send(self, kind: str, payload: bytes) -> None:
         # The next one, or the result, makes a lost one good.
         with contextlib.suppress(NetworkError):
-            await self._broker.store(f"node.{self._key.address}.{kind}", payload)
+            await self._broker.hand_in(f"node.{self._key.address}.{kind}", payload)
 
     async def _hand_in(self, work: _Work, kind: RecordKind) -> None:
-        """Send a result until it is kept: it was paid for."""
+        """Hand in what was made, which was paid for."""
         payload = self._seal(work, kind)
         if len(payload) > MOST_BYTES:
             told = ("LimitError", f"the dialogue has grown beyond {MOST_BYTES:,} bytes")
             work.record = replace(work.before, error=told)
             payload = self._seal(work, "done")
+        settled = self._settled[work.nonce] = asyncio.Event()
+        try:
+            await self._repeat(payload, settled)
+        finally:
+            del self._settled[work.nonce]
+
+    async def _repeat(self, payload: bytes, settled: asyncio.Event) -> None:
+        """Send a result until the hub has it: the broker forgets it when it ends."""
         wait = _FIRST_WAIT
-        while True:
+        while not settled.is_set():
+            pause = wait
             try:
-                await self._broker.store(f"node.{self._key.address}.done", payload)
-            except SubjectTakenError:
-                reason = "the hub has not read earlier ones yet"
+                await self._broker.hand_in(
+                    f"node.{self._key.address}.done", payload, patience=_KEPT_WITHIN
+                )
             except NetworkError as error:
                 reason = str(error)
                 if self._broker.is_closed:
                     raise
             else:
-                return
-            logger.info("a result waits: %s", reason, extra={"action": "result_waits"})
-            await asyncio.sleep(wait)
+                reason, pause = "the hub has not read it yet", _SETTLED_WITHIN
             wait = min(2 * wait, _LONGEST_WAIT)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await settled.wait()
+                    return
+            logger.info("a result waits: %s", reason, extra={"action": "result_waits"})
+            if self._draining and pause is _SETTLED_WITHIN:
+                return  # it waits at the broker, and nobody may keep a node from leaving
 
     def _seal(self, work: _Work, kind: RecordKind) -> bytes:
         return work.record.sealed(work.order, self._key, work.nonce, kind).to_bytes()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from dria_magpie.errors import StateError
 from dria_magpie.network.records import join_parts, split_parts
 
 BEAT = 3.0
 LEASE = 9.0
+End = Literal["settled", "taken back"]
 _LONGEST = 300
 _MOST_MODELS = 100
 _MOST_SLOTS = 10_000
@@ -25,16 +26,25 @@ class Assignment:
         model: for generations that name none.
         order: the task, as `Order.read` takes it.
         record: what earlier nodes made of it, as `Record.read` takes it.
+        end: that it is over: ``settled`` if the hub has what was handed in, ``taken back`` if
+            nothing more is wanted; None as long as it is not.
     """
 
     nonce: str
     model: str
     order: bytes
     record: bytes
+    end: End | None = None
 
     def to_bytes(self) -> bytes:
         """Give it as it travels."""
-        return join_parts({"nonce": self.nonce, "model": self.model}, self.order, self.record)
+        head = {"nonce": self.nonce, "model": self.model, "end": self.end}
+        return join_parts(head, self.order, self.record)
+
+    @classmethod
+    def ended(cls, nonce: str, end: End) -> Self:
+        """Give the word that an assignment is one no more."""
+        return cls(nonce=nonce, model="", order=b"", record=b"", end=end)
 
     @classmethod
     def read(cls, payload: bytes) -> Self:
@@ -46,7 +56,13 @@ class Assignment:
         head, parts = split_parts(payload)
         try:
             order, record = parts
-            return cls(nonce=head["nonce"], model=head["model"], order=order, record=record)
+            return cls(
+                nonce=head["nonce"],
+                model=head["model"],
+                order=order,
+                record=record,
+                end=head["end"],
+            )
         except (ValueError, KeyError) as error:
             raise StateError(f"not an assignment: {error!r}") from error
 

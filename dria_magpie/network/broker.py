@@ -13,10 +13,12 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
 
-from dria_magpie.errors import NetworkError
+from dria_magpie.errors import LimitError, NetworkError
 from dria_magpie.network.credentials.connecting import connect_once
 from dria_magpie.network.credentials.creds import Credentials
+from dria_magpie.network.credentials.permissions import inbox_of
 from dria_magpie.network.credentials.refusal import explain_refusal
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ PATIENCE = 5.0
 _TAKEN = 10077  # JetStream's code for "maximum messages per subject exceeded"
 _RECONNECT = 0.25
 _MOST_PENDING = 64 * 2**20
+_MARK = "Dria-Mark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,10 @@ class Broker:
             skip_subject_validation=True,
         )
         self._nc = nc
+        _pass_over_bad_headers(nc)
         self._inbox = nc.new_inbox()
         await nc.subscribe(f"{self._inbox}.*", cb=self._take_answer)
+        await nc.subscribe(f"{inbox_of(self._credentials.token)}.kept", cb=self._hear_kept)
         self._watch = asyncio.create_task(self._expire())
 
     async def aclose(self) -> None:
@@ -140,9 +145,18 @@ class Broker:
                 await nc.close()
 
     async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
-        """Send a message that nobody keeps; while the connection is away it waits for it."""
+        """Send a message that nobody keeps; while the connection is away it waits for it.
+
+        Raises:
+            LimitError: it is larger than the broker takes.
+        """
+        await self._publish(subject, payload, reply=reply)
+
+    async def _publish(self, subject: str, payload: bytes, **more: Any) -> None:
         try:
-            await self._client.publish(subject, payload, reply=reply)
+            await self._client.publish(subject, payload, **more)
+        except MaxPayloadError as error:
+            raise LimitError(f"{len(payload):,} bytes are more than a network takes") from error
         except (NatsError, OSError) as error:
             raise NetworkError(f"the broker at {self._url} takes nothing: {error!r}") from error
 
@@ -175,7 +189,7 @@ class Broker:
         return answer
 
     async def store(self, subject: str, payload: bytes, *, patience: float = PATIENCE) -> int:
-        """Put a message into the stream of its subject; give its place once it is on the disk.
+        """Put a message into a stream of the hub's; give its place once it is on the disk.
 
         Raises:
             SubjectTakenError: there are as many messages of this subject as the stream takes.
@@ -188,6 +202,27 @@ class Broker:
             raise NetworkError(f"the broker did not keep {subject}: {told.get('description')}")
         return int(answer["seq"])
 
+    async def hand_in(self, subject: str, payload: bytes, *, patience: float = PATIENCE) -> None:
+        """Put a message into a stream, as members do, and wait until the broker has kept it.
+
+        The broker would answer on whatever subject a member names, be it another's, so that it
+        answers nobody here: it sends word of what it keeps to the inbox of whose subject it is.
+
+        Raises:
+            NetworkError: it has not kept it, perhaps as there are as many of this subject as it
+                takes.
+        """
+        self._asked += 1
+        mark = f"{self._inbox}.{self._asked}"
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Msg] = loop.create_future()
+        self._waiting[mark] = (future, loop.time() + patience)
+        try:
+            await self._publish(subject, payload, headers={_MARK: mark})
+            await future
+        finally:
+            self._waiting.pop(mark, None)
+
     @property
     def _client(self) -> Client:
         if self._nc is None:
@@ -195,7 +230,13 @@ class Broker:
         return self._nc
 
     async def _take_answer(self, message: Msg) -> None:
-        waiting = self._waiting.pop(message.subject, None)
+        self._settle(message.subject, message)
+
+    async def _hear_kept(self, message: Msg) -> None:
+        self._settle((message.headers or {}).get(_MARK, ""), message)
+
+    def _settle(self, token: str, message: Msg) -> None:
+        waiting = self._waiting.pop(token, None)
         if waiting and not waiting[0].done():
             waiting[0].set_result(message)
 
@@ -247,6 +288,23 @@ def read_answer(message: Msg) -> dict[str, Any]:
 def _read_delivery(message: Msg) -> Delivery:
     reply = message.reply or ""
     # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.…
-    seq = int(reply.split(".")[5]) if reply.startswith("$JS.ACK.") else 0
-    status = int(message.headers.get("Status", 0)) if message.headers else 0
-    return Delivery(message.subject, message.data, seq, reply, status)
+    if reply.startswith("$JS.ACK."):
+        # The headers of what somebody handed in are his own, and no word of the broker.
+        return Delivery(message.subject, message.data, int(reply.split(".")[5]), reply)
+    status = (message.headers or {}).get("Status", "")
+    return Delivery(
+        message.subject, message.data, 0, reply, int(status) if status.isdecimal() else 0
+    )
+
+
+def _pass_over_bad_headers(nc: Any) -> None:
+    """Have headers count as none that cannot be read: else nats-py reads nothing any more."""
+    read = nc._process_headers  # noqa: SLF001 - there is no other way to keep a client alive
+
+    async def read_or_not(headers: bytes) -> Any:
+        try:
+            return await read(headers)
+        except Exception:  # noqa: BLE001 - strangers write headers
+            return None
+
+    nc._process_headers = read_or_not  # noqa: SLF001

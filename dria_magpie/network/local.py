@@ -98,7 +98,7 @@ class LocalNetwork:
             logger.warning("%s is left out: %s", node.engines, error, extra=context)
         self._slots = Slots([node.info.slots for node in self._up])
 
-    def forget(self, task: Task) -> None:
+    def forget(self, task: Task, state: ExecutionState | None = None) -> None:
         """Do nothing: nothing is kept here."""
 
     def drain(self) -> None:

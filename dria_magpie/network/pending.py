@@ -11,15 +11,19 @@ from hashlib import sha256
 from typing import Any
 
 from dria_magpie.errors import NetworkError, NoNodeError
-from dria_magpie.network.broker import Broker, Delivery, SubjectTakenError
+from dria_magpie.network.broker import Broker, Delivery
 from dria_magpie.network.fit import split_models
 from dria_magpie.workflow import Workflow
 
 logger = logging.getLogger(__name__)
 ASK_AGAIN = 5.0
-PATIENCE = 10.0
+PATIENCE = 30.0
+_ASK_WAIT = 5.0
 _PAUSE = 0.5
 _AT_ONCE = 500
+_ASK_AT_ONCE = 4
+_HAND_IN_WAIT = 1.0
+_GATHERING = 0.2
 
 
 @dataclass(slots=True)
@@ -58,7 +62,9 @@ class Pending:
         self._routes: set[str] = set()
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self._asked = 0
+        self._asking = asyncio.Semaphore(_ASK_AT_ONCE)
         self._collected: list[str] = []
+        self._doubtful = asyncio.Event()
 
     async def start(self) -> None:
         """Listen for results and answers."""
@@ -80,7 +86,7 @@ class Pending:
         """
         self._tickets[ticket.id] = ticket
         try:
-            await self._hand_in(ticket)
+            await self._store(ticket)
             return await ticket.result
         finally:
             del self._tickets[ticket.id]
@@ -113,7 +119,10 @@ class Pending:
     async def look_after(self) -> None:
         """Ask after tasks that are long under way, and delete what was collected, for ever."""
         while True:
-            await asyncio.sleep(ASK_AGAIN)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._doubtful.wait(), ASK_AGAIN)
+                await asyncio.sleep(_GATHERING)
+            self._doubtful.clear()
             try:
                 await self.check()
             except NetworkError as error:
@@ -139,7 +148,9 @@ class Pending:
             await self.ask("forget", {"run": self._run, "ids": some})
             del self._collected[: len(some)]
 
-    async def ask(self, verb: str, asked: dict[str, Any]) -> dict[str, Any]:
+    async def ask(
+        self, verb: str, asked: dict[str, Any], *, patience: float = PATIENCE
+    ) -> dict[str, Any]:
         """Ask the hub.
 
         Raises:
@@ -150,9 +161,11 @@ class Pending:
         future = self._answers[reply] = asyncio.get_running_loop().create_future()
         question = json.dumps({**asked, "reply": reply}).encode()
         try:
-            async with asyncio.timeout(PATIENCE):
-                await self._put(f"ask.{self._client}.{verb}", question)
-                answer: dict[str, Any] = await future
+            # A few at a time is all that the hub takes of a client.
+            async with self._asking, asyncio.timeout(patience):
+                answer = await self._ask_until_answered(
+                    f"ask.{self._client}.{verb}", question, future
+                )
         except TimeoutError as error:
             raise NetworkError(
                 "the network's hub does not answer: its owner starts it with dria-magpie network up"
@@ -161,32 +174,31 @@ class Pending:
             del self._answers[reply]
         return answer
 
-    async def _put(self, subject: str, payload: bytes) -> None:
-        """Put a question where the hub reads it; a few at a time is all that it takes."""
+    async def _ask_until_answered(
+        self, subject: str, question: bytes, future: asyncio.Future[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Ask again and again, as a broker that ends takes questions with it."""
         while True:
             try:
-                await self._broker.store(subject, payload)
-            except SubjectTakenError:
-                await asyncio.sleep(0.01)
-            else:
-                return
-
-    async def _hand_in(self, ticket: Ticket) -> None:
-        while not ticket.result.done():
-            try:
-                await self._store(ticket)
-            except NetworkError as error:
-                if self._broker.is_closed:
+                await self._broker.hand_in(subject, question)
+                async with asyncio.timeout(_ASK_WAIT):
+                    return await asyncio.shield(future)
+            except (NetworkError, TimeoutError) as error:
+                if self._broker.is_closed or future.done():
                     raise
-                logger.info("a task waits: %s", error, extra={"action": "task_waits"})
+                logger.info("asked again: %r", error, extra={"action": "asked_again"})
                 await asyncio.sleep(_PAUSE)
-            else:
-                return
 
     async def _store(self, ticket: Ticket) -> None:
+        """Put a task into its queue; where it may be already, `check` finds out, and soon."""
         subject = f"task.{self._client}.{ticket.route}.{self._run}.{ticket.id}"
-        with suppress(SubjectTakenError):  # it is in the queue already
-            await self._broker.store(subject, ticket.payload)
+        try:
+            await self._broker.hand_in(subject, ticket.payload, patience=_HAND_IN_WAIT)
+        except NetworkError as error:
+            if self._broker.is_closed:
+                raise
+            logger.info("a task waits: %s", error, extra={"action": "task_waits"})
+            self._doubtful.set()
 
     async def _hear(self, delivery: Delivery) -> None:
         ticket = self._tickets.get(delivery.subject.rpartition(".")[2])

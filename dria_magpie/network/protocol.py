@@ -39,8 +39,13 @@ class Network(Protocol):
             set if the task failed for good. Closing the generator cancels the run.
         """
 
-    def forget(self, task: Task) -> None:
-        """Note that a task's result was taken, and that nobody will ask for it again."""
+    def forget(self, task: Task, state: ExecutionState | None = None) -> None:
+        """Note that a task's result was taken, and that nobody will ask for it again.
+
+        Args:
+            task: as it was given to `run`.
+            state: likewise.
+        """
 
     def drain(self) -> None:
         """Begin no further call, and keep what is under way.

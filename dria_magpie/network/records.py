@@ -20,6 +20,7 @@ from dria_magpie.workflow import ExecutionState, Workflow
 MOST_BYTES = 512 * 1024
 RecordKind = Literal["state", "handed back", "done"]
 _KINDS = {"state", "handed back", "done"}
+_LONGEST, _LONGEST_ERROR = 200, 4000  # characters of what strangers write into losses and notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,12 +172,14 @@ class Record:
             head, *turns = payload.decode().split("\n")
             said = json.loads(head)
             seals = tuple(Seal(*values) for values in said["seals"])
-            error = said["error"] and (str(said["error"][0]), str(said["error"][1]))
+            told = said["error"] and (said["error"][0], said["error"][1])
         except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise StateError(f"not a record: {error!r}") from error
         if not all(map(_is_seal, seals)):
             raise StateError("not a record: a seal is damaged")
-        return cls(turns=tuple(turns), seals=seals, error=error or None)
+        if told and not all(isinstance(t, str) and len(t) <= _LONGEST_ERROR for t in told):
+            raise StateError("not a record: its error is none")
+        return cls(turns=tuple(turns), seals=seals, error=told or None)
 
     def to_bytes(self) -> bytes:
         """Give it as it travels."""
@@ -211,9 +214,9 @@ def _digest(order: Order, record: Record, turns: int, nonce: str, kind: RecordKi
 
 
 def _is_seal(seal: Seal) -> bool:
-    texts = (seal.node, seal.nonce, seal.signature)
+    texts: tuple[Any, ...] = (seal.node, seal.nonce, seal.signature, seal.kind)
     return (
-        all(isinstance(text, str) for text in texts)
+        all(isinstance(text, str) and len(text) <= _LONGEST for text in texts)
         and type(seal.turns) is int
         and seal.turns >= 0
         and seal.kind in _KINDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import secrets
@@ -33,6 +34,7 @@ from dria_magpie.workflow import ExecutionState, Failed, Finished, Workflow
 from dria_magpie.workflow.replay import complete, replay
 
 logger = logging.getLogger(__name__)
+_HELLO, _CLOSING = 10.0, 5.0
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -79,6 +81,7 @@ class RemoteNetwork:
         self._nodes: tuple[NodeInfo, ...] = ()
         self._drained = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._farewells: set[asyncio.Task[None]] = set()
 
     @property
     def nodes(self) -> tuple[NodeInfo, ...]:
@@ -103,7 +106,7 @@ class RemoteNetwork:
         await broker.connect()
         try:
             await pending.start()
-            answer = await pending.ask("hello", {})
+            answer = await pending.ask("hello", {}, patience=_HELLO)
         except BaseException:
             await broker.aclose()
             raise
@@ -125,17 +128,18 @@ class RemoteNetwork:
         await asyncio.gather(*tasks, return_exceptions=True)
         if broker is None or pending is None:
             return
-        with suppress(NetworkError):
-            if broker.is_up:
+        with suppress(NetworkError, TimeoutError):
+            async with asyncio.timeout(_CLOSING if broker.is_up else 0):
+                await asyncio.gather(*self._farewells)
                 await pending.flush()
-            if broker.is_up and not self._named:
-                await pending.ask("forget", {"run": self._run})
+                if not self._named:
+                    await pending.ask("close", {"run": self._run})
         await broker.aclose()
 
-    def forget(self, task: Task) -> None:
+    def forget(self, task: Task, state: ExecutionState | None = None) -> None:
         """Have a result deleted that was taken, and will not be asked for again."""
         if self._named and self._pending:
-            self._pending.collect(_name(task, Workflow.parse(task.workflow)))
+            self._pending.collect(_name(task, Workflow.parse(task.workflow), state))
 
     async def run(
         self, task: Task, state: ExecutionState | None = None
@@ -169,7 +173,7 @@ class RemoteNetwork:
         payload = write_order(task, workflow, state, again=self._named)
         if not self._named:
             return Ticket(secrets.token_hex(16), route, payload)
-        return Ticket(pending.number(_name(task, workflow)), route, payload)
+        return Ticket(pending.number(_name(task, workflow, state)), route, payload)
 
     async def _wait(self, pending: Pending, ticket: Ticket) -> bytes:
         """Wait for a result; what is given up is taken back, unless the run has a name."""
@@ -195,7 +199,9 @@ class RemoteNetwork:
             with suppress(NetworkError):
                 await pending.cancel(ticket.id)
 
-        self._begin(cancel())
+        task = asyncio.create_task(cancel())
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
 
     def _reconnect(self) -> None:
         pending = self._pending
@@ -265,9 +271,13 @@ def _end_at_once(task: Task, workflow: Workflow, state: ExecutionState) -> TaskR
     return None
 
 
-def _name(task: Task, workflow: Workflow) -> str:
-    """Give a task's name in a named run: the same whenever the same is asked for."""
-    identity = "\n".join([task.name or "", *task.models, workflow.model_dump_json()])
+def _name(task: Task, workflow: Workflow, state: ExecutionState | None) -> str:
+    """Give a task's name in a named run: the same whenever the same is asked for.
+
+    A run that has turns already is another one: a result that was made of others does not fit it.
+    """
+    given = [f"{turn.task_id} {turn.text}" for turn in state.turns] if state else []
+    identity = json.dumps([task.name, task.models, workflow.model_dump_json(), given])
     return sha256(identity.encode()).hexdigest()[:32]
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dria_magpie.errors import StateError
 from dria_magpie.models import Turn
 from dria_magpie.network.records import Order, Record, read_turns
 from dria_magpie.workflow import ExecutionState, Failed, Finished, Workflow
-from dria_magpie.workflow.replay import conclude, replay
+from dria_magpie.workflow.replay import complete, conclude, replay
 
 UNTOUCHED = Record()
+# Seconds: a node counts those of its calls, the hub those of the calendar, which may be set.
+_CLOCKS_DIFFER = 5.0
+_LONGEST_ERROR = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +42,34 @@ class Checked:
     Attributes:
         state: where the run stands after its last turn.
         text: the workflow's return value, if the run is complete; else None.
-        is_final: the run failed, and that follows from the workflow itself.
+        failure: kind and text of the error that the workflow itself comes to after these turns,
+            whoever runs it; None if it can go on.
+        is_final: so it does without a turn of the node that handed it in: with others it may not.
     """
 
     state: ExecutionState
     text: str | None = None
+    failure: tuple[str, str] | None = None
     is_final: bool = False
 
 
-def check_record(order: Order, workflow: Workflow, record: Record, assigned: Assigned) -> Checked:
+def check_record(
+    order: Order,
+    workflow: Workflow,
+    record: Record,
+    assigned: Assigned,
+    *,
+    elapsed: float = math.inf,
+) -> Checked:
     """Check what a node handed in, as the hub does.
+
+    Args:
+        order: the task.
+        workflow: its graph.
+        record: what the node handed in.
+        assigned: what it was given.
+        elapsed: seconds since then; its turns cannot have taken longer, and could else be said to
+            have used up the time that the task has.
 
     Raises:
         StateError: it is not the node's, or no run of the workflow; the text says what is wrong.
@@ -63,11 +85,15 @@ def check_record(order: Order, workflow: Workflow, record: Record, assigned: Ass
     if seal.turns != len(record.turns) or record.signer(order, seal) != assigned.node:
         raise StateError("its signature is not the node's")
     turns = read_turns(record.turns)
-    for turn in turns[len(before.turns) :]:
+    made = turns[len(before.turns) :]
+    for turn in made:
         if turn.node != assigned.node:
-            raise StateError(f"a turn names another node, {turn.node}")
-        _check_model(workflow, turn, [assigned.model])
-    return _follow(order, workflow, record, turns)
+            raise StateError(f"a turn names another node, {turn.node:.80}")
+        _check_turn(workflow, turn, [assigned.model])
+    if sum(turn.seconds for turn in made) > elapsed + _CLOCKS_DIFFER:
+        raise StateError("its turns took longer than it had the task")
+    checked = _follow(order, workflow, record, turns)
+    return replace(checked, is_final=checked.failure is not None and not made)
 
 
 def check_result(order: Order, workflow: Workflow, record: Record) -> Checked:
@@ -84,31 +110,40 @@ def check_result(order: Order, workflow: Workflow, record: Record) -> Checked:
         for turn in turns[known : seal.turns]:
             if turn.node != seal.node:
                 raise StateError("a turn names another node than the one that signed it")
-            _check_model(workflow, turn, order.models)
+            _check_turn(workflow, turn, order.models)
         known = seal.turns
     if known != len(turns):
         raise StateError("there are turns that nobody signed")
     return _follow(order, workflow, record, turns)
 
 
-def _check_model(workflow: Workflow, turn: Turn, wanted: Sequence[str]) -> None:
+def _check_turn(workflow: Workflow, turn: Turn, wanted: Sequence[str]) -> None:
+    if not turn.text.strip():
+        raise StateError("a turn is empty, which a node tells as an error")
     task = workflow.task(turn.task_id)
     named = [task.model] if task and task.model else wanted
     # Endpoints may say more than was asked for, such as the date of a model.
     if named and not any(turn.model == name or turn.model.startswith(f"{name}-") for name in named):
-        raise StateError(f"a turn is by {turn.model!r}, where {' or '.join(named)!r} was wanted")
+        said = " or ".join(named)
+        raise StateError(f"a turn is by {turn.model!r:.80}, where {said!r:.200} was wanted")
 
 
 def _follow(order: Order, workflow: Workflow, record: Record, made: tuple[Turn, ...]) -> Checked:
     """Find a run of the workflow that has these turns and ends as the record says."""
     turns = (*read_turns(order.given), *made)
     kind = record.last.kind if record.seals else "state"
+    failed = None
     for state in replay(workflow, turns, seed=order.seed):
-        if kind != "done":
+        if kind == "done" and record.error is None:
+            outcome = conclude(workflow, state)
+            if isinstance(outcome, Finished):
+                return Checked(state=state, text=outcome.text)
+            continue
+        end = complete(workflow, state)
+        if not isinstance(end, Failed):
             return Checked(state=state)
-        outcome = conclude(workflow, state)
-        if record.error is not None:
-            return Checked(state=state, is_final=isinstance(outcome, Failed))
-        if isinstance(outcome, Finished):
-            return Checked(state=state, text=outcome.text)
+        told = (type(end.error).__name__, str(end.error)[:_LONGEST_ERROR])
+        failed = failed or Checked(state=state, failure=told)
+    if failed:
+        return failed
     raise StateError("its turns are no run of the workflow")

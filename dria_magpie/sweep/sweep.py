@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, aclosing
 from functools import partial
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,16 @@ class Sweep:
         if not isinstance(recipe, Recipe):
             recipe = Recipe.of(recipe)
         return cls(Plan.of(recipe), run_dir)
+
+    @property
+    def run_id(self) -> str:
+        """What the sweep is called on a network: the same in every session, and only there.
+
+        It follows from the recipe and from where the run directory is, so that two directories of
+        one recipe share nothing.
+        """
+        place = f"{self.plan.digest}\n{self.run_dir.path.resolve()}"
+        return sha256(place.encode()).hexdigest()[:32]
 
     async def run(self, dria: Dria, *, retry_failed: bool = False) -> AsyncGenerator[Row, None]:
         """Make the rows that are missing; give each as it ends, done or failed.

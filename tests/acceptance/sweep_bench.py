@@ -42,11 +42,23 @@ class HasEndpoint(Protocol):
 class Running:
     """A command that runs; what it says on stderr can be read meanwhile."""
 
-    def __init__(self, command: list[str], err: Path, out: Path | None = None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        err: Path,
+        out: Path | None = None,
+        *,
+        cwd: Path = ROOT,
+        **variables: str,
+    ) -> None:
         self._err = err
         with err.open("wb") as file, out.open("wb") if out else contextlib.nullcontext() as told:
             self.process = subprocess.Popen(
-                command, stdout=told or subprocess.PIPE, stderr=file, env=environment(), cwd=ROOT
+                command,
+                stdout=told or subprocess.PIPE,
+                stderr=file,
+                env=environment(**variables),
+                cwd=cwd,
             )
 
     @property

@@ -6,10 +6,13 @@ import json
 import re
 import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 from tests.acceptance.commands import MAGPIE, ROOT, run
+from tests.acceptance.network_bench import find_ports
+from tests.acceptance.sweep_bench import Running
 from tests.integration.endpoint import MisbehavingEndpoint, answer, raw
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -108,6 +111,42 @@ def test_the_commands_of_a_sweep(tmp_path: Path) -> None:
     rows = (tmp_path / "data" / "dialogues.jsonl").read_text("utf-8").splitlines()
     assert [len(json.loads(row)["messages"]) % 2 for row in rows] == [0, 0]
     assert (tmp_path / "data" / "README.md").exists()
+
+
+def test_the_commands_of_a_network(tmp_path: Path) -> None:
+    port = find_ports()
+    text = blocks("sh")[3].replace("4222", str(port)).replace("init net", f"init net --port {port}")
+    commands = [line for line in text.strip().splitlines() if not line.startswith("#")]
+    assert len(commands) == 6
+    started: list[Running] = []
+
+    def start(command: str, **more: str) -> Running:
+        program, *arguments = shlex.split(command)
+        assert program == "dria-magpie"
+        err = tmp_path / f"err-{len(started)}"
+        started.append(Running([MAGPIE, *arguments], err, cwd=tmp_path, **more))
+        return started[-1]
+
+    init, invite, up, *nodes, dialogue = commands
+    try:
+        for command in (init, invite):
+            assert start(command).wait() == 0, started[-1].stderr
+        [(key, up)] = re.findall(r'^DRIA_STORE_KEY="(.*?)" (.*)', up)
+        network = start(up, DRIA_STORE_KEY=key)
+        network.wait_until(lambda: "ready: " in network.stderr)
+        for command in nodes:
+            start(command)
+        network.wait_until(lambda: network.stderr.count('"node_came"') == 2)
+        _, *arguments = shlex.split(dialogue)
+        done = run(MAGPIE, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)["dialogue"]) == 6
+        for running in reversed(started[2:]):
+            running.send(signal.SIGTERM)
+            assert running.wait() == 130, running.stderr
+    finally:
+        for running in started:
+            running.kill()
 
 
 def test_the_recipe_of_self_synthesis(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+
+from dria_magpie.network.server.process import start_server
+from tests.integration.remote_field import make_home
 
 READER = """
 import json, sys
@@ -51,3 +55,12 @@ def load(tmp_path_factory):
     process.stdin.close()
     process.wait(20)
     process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def network_home(tmp_path_factory):
+    os.environ.setdefault("DRIA_STORE_KEY", "a key for tests and nothing else")
+    home = make_home(tmp_path_factory.mktemp("network"))
+    server = asyncio.run(start_server(home))
+    yield home
+    server.kill()

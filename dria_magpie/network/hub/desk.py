@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -20,7 +21,10 @@ from dria_magpie.network.hub.wanted import Wanted
 
 logger = logging.getLogger(__name__)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_INBOX = re.compile(r"_INBOX(\.[A-Za-z0-9_-]{1,64}){2,8}")
 _MOST_IDS = 1000
+_MOST_NAMES, _LONGEST_NAME = 100, 300
+_LOOK = 0.1
 Answer = dict[str, Any]
 Verb = Callable[[str, dict[str, Any]], Awaitable[Answer]]
 
@@ -55,6 +59,7 @@ class Desk:
             "results": self._results,
             "cancel": self._cancel,
             "forget": self._forget,
+            "close": self._close,
         }
 
     async def answer(self, delivery: Delivery) -> None:
@@ -64,7 +69,7 @@ class Desk:
             asked = json.loads(delivery.payload)
             reply = str(asked["reply"])
             # Else a client could have the hub speak to nodes and to other clients.
-            if not reply.startswith(f"_INBOX.{client}.") or re.search(r"[\s*>]", reply):
+            if not _INBOX.fullmatch(reply) or not reply.startswith(f"_INBOX.{client}."):
                 raise StateError("answers go to the inbox of who asks")
             answer = await self._verbs[verb](client, asked)
         except (
@@ -80,6 +85,8 @@ class Desk:
         await self._broker.publish(reply, json.dumps(answer).encode())
 
     async def _hello(self, _client: str, _asked: dict[str, Any]) -> Answer:
+        while not self._registry.is_complete(time.time()):  # noqa: ASYNC110 - seldom, and shortly
+            await asyncio.sleep(_LOOK)
         nodes = [
             {"address": m.address, "models": m.models, "slots": m.slots, "running": m.running}
             for m in self._registry.there(time.time())
@@ -90,16 +97,22 @@ class Desk:
         """Open a queue for tasks that need some models, if anybody serves them."""
         route = _read_token(asked["route"])
         wanted = Wanted(
-            models=tuple(map(str, asked["models"])),
-            named=frozenset(map(str, asked["named"])),
+            models=_read_names(asked["models"]),
+            named=frozenset(_read_names(asked["named"])),
             open_model=bool(asked["open"]),
         )
-        now = time.time()
-        there = self._registry.there(now)
-        if all(wanted.fit(member.info).reason for member in there):
-            return {"refused": place(wanted, there, now).reason}
-        await self._lanes.open(Lane(client, route))
+        while not self._is_served(wanted):
+            now = time.time()
+            if self._registry.is_complete(now):
+                return {"refused": place(wanted, self._registry.there(now), now).reason}
+            await asyncio.sleep(_LOOK)
+        if not await self._lanes.open(Lane(client, route)):
+            return {"refused": "too many queues have tasks: wait until one has none"}
         return {}
+
+    def _is_served(self, wanted: Wanted) -> bool:
+        there = self._registry.there(time.time())
+        return not all(wanted.fit(member.info).reason for member in there)
 
     async def _results(self, client: str, asked: dict[str, Any]) -> Answer:
         """Say which results there are of a run, or of some tasks; send those of the tasks."""
@@ -116,6 +129,9 @@ class Desk:
                     f"task.{client}.{lane}.{run}.{name}"
                 )
                 unknown += [] if queued else [name]
+                if queued and not in_hand:
+                    # It may have been closed while it was empty.
+                    await self._lanes.open(Lane(client, lane))
         return {"unknown": unknown}
 
     async def _cancel(self, client: str, asked: dict[str, Any]) -> Answer:
@@ -126,11 +142,18 @@ class Desk:
         return {}
 
     async def _forget(self, client: str, asked: dict[str, Any]) -> Answer:
-        """Delete results that were collected: some, or all of a run."""
+        """Delete results that were collected."""
         run = _read_token(asked["run"])
-        names = _read_ids(asked["ids"]) if "ids" in asked else ["*"]
-        for name in names:
-            await self._ledger.drop_result(f"result.{client}.{run}.{name}")
+        for name in _read_ids(asked["ids"]):
+            await self._ledger.drop_result(client, run, name)
+        return {}
+
+    async def _close(self, client: str, asked: dict[str, Any]) -> Answer:
+        """Drop a run that nobody will come back to: its tasks and its results."""
+        run = _read_token(asked["run"])
+        await self._ledger.unqueue(f"task.{client}.*.{run}.*")
+        await self._dispatcher.cancel_run(client, run)
+        await self._ledger.drop_run(client, run)
         return {}
 
 
@@ -138,6 +161,12 @@ def _read_token(value: object) -> str:
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise StateError(f"not a name: {value!r:.80}")
     return value
+
+
+def _read_names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_NAMES:
+        raise StateError("models are a short list")
+    return tuple(str(name)[:_LONGEST_NAME] for name in value)
 
 
 def _read_ids(value: object) -> list[str]:

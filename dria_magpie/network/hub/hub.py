@@ -6,25 +6,31 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from dria_magpie.errors import NetworkError, StateError
 from dria_magpie.network.assignment import LEASE, Beat
 from dria_magpie.network.broker import Broker, Delivery
 from dria_magpie.network.credentials.creds import Credentials
+from dria_magpie.network.hub.checks import SHARE, Checks
 from dria_magpie.network.hub.desk import Desk
 from dria_magpie.network.hub.dispatcher import STALLED_AFTER, Dispatcher, LaneKey
 from dria_magpie.network.hub.lanes import Lanes
-from dria_magpie.network.hub.ledger import Ledger
+from dria_magpie.network.hub.ledger import NOTE_AGAIN, Ledger
+from dria_magpie.network.hub.pace import Pace
 from dria_magpie.network.hub.registry import Registry
 from dria_magpie.network.hub.status import describe_hub
 from dria_magpie.network.hub.streams import Streams
+from dria_magpie.network.hub.turnstile import Turnstile
 
 logger = logging.getLogger(__name__)
 TICK = 0.5
-_ACK_WAIT = 5 * 10**9
-_INBOXES = {"NODES": "inbox.nodes", "DESK": "inbox.desk"}
+_ASLEEP = 5.0
+_ACK_WAIT = 30 * 10**9
+_DONE_WITH, _AGAIN = b"+ACK", b'-NAK {"delay":1000000000}'
+_READ = ("NODES", "DESK", "BEATS")
 STATUS = "owner.status"
 
 
@@ -38,6 +44,7 @@ class Hub:
         names: gives the names of nodes, by address.
         lease: seconds until a task goes to another node if its node is silent.
         stalled_after: seconds without a turn until it does though the node is not.
+        check_share: how many tasks are run once more to check them, 0 to 1.
 
     Example::
 
@@ -55,11 +62,13 @@ class Hub:
         names: Callable[[], dict[str, str]] = dict,
         lease: float = LEASE,
         stalled_after: float = STALLED_AFTER,
+        check_share: float = SHARE,
     ) -> None:
         self._broker = Broker(url, credentials, on_connect=self._reconnect)
         streams = self._streams = Streams(self._broker)
         self._ledger = Ledger(self._broker, streams)
         self._registry = Registry(self._ledger, bar, names)
+        pace = Pace()
         self._dispatcher = Dispatcher(
             self._ledger,
             self._registry,
@@ -67,9 +76,12 @@ class Hub:
             lease=lease,
             stalled_after=stalled_after,
             on_room=self._make_room,
+            pace=pace,
+            checks=Checks(self._registry, check_share),
         )
-        self._lanes = Lanes(streams, self._ledger, self._dispatcher)
+        self._lanes = Lanes(streams, self._ledger, self._dispatcher, pace)
         self._desk = Desk(self._broker, self._ledger, self._registry, self._lanes, self._dispatcher)
+        self._turnstile = Turnstile(self._handle)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -83,8 +95,8 @@ class Hub:
         await self._registry.load()
         async for job in self._ledger.jobs():
             await self._dispatcher.add(job)
-        await self._broker.subscribe("inbox.nodes", self._take_record)
-        await self._broker.subscribe("inbox.desk", self._take_question)
+        self._begin(self._turnstile.run())
+        await self._broker.subscribe("inbox", self._take)
         await self._broker.subscribe(STATUS, self._tell_status)
         await self._listen()
         await self._lanes.load()
@@ -105,12 +117,12 @@ class Hub:
 
     async def _listen(self) -> None:
         """Have the broker send what nodes and clients say; it keeps a window, we the pace."""
-        for stream, inbox in _INBOXES.items():
+        for stream in _READ:
             await self._streams.make_consumer(
                 stream,
                 "hub",
                 durable_name="hub",
-                deliver_subject=inbox,
+                deliver_subject="inbox",
                 ack_policy="explicit",
                 ack_wait=_ACK_WAIT,
                 max_ack_pending=256,
@@ -120,37 +132,72 @@ class Hub:
         self._lanes.make_room(lane)
 
     def _reconnect(self) -> None:
+        self._lanes.read_anew()
         self._begin(self._listen_again())
 
     async def _listen_again(self) -> None:
+        """Go on after the broker was away; if it has ended, it has forgotten what was in memory."""
         while not self._broker.is_closed:
             try:
+                await self._ledger.prepare()
                 await self._listen()
+                await self._dispatcher.note_all()
             except NetworkError as error:
                 logger.warning(
                     "the broker is not ready: %s", error, extra={"action": "broker_slow"}
                 )
                 await asyncio.sleep(TICK)
             else:
+                self._hear_anew()
                 return
 
+    def _hear_anew(self) -> None:
+        """Give nodes that could not be heard the time to say that they are there."""
+        self._dispatcher.renew_leases()
+        self._registry.expect(time.time())
+
     async def _tick(self) -> None:
+        last = noted = time.time()
         while True:
             await asyncio.sleep(TICK)
+            now, before, last = time.time(), last, time.time()
+            if not 0 <= now - before < _ASLEEP:  # this machine slept, or was far too busy
+                self._hear_anew()
+            if not self._broker.is_up:
+                self._dispatcher.renew_leases()
+                continue
             try:
                 await self._dispatcher.check_leases()
-                await self._registry.write(time.time())
+                await self._registry.write(now)
+                await self._ledger.write()
+                if now - noted > NOTE_AGAIN:
+                    noted = now
+                    await self._dispatcher.note_all()
             except NetworkError as error:
                 logger.warning("the broker is away: %s", error, extra={"action": "broker_away"})
 
-    async def _take_record(self, delivery: Delivery) -> None:
-        _, address, _ = delivery.subject.split(".")
-        self._begin(self._handle(delivery, self._dispatcher.take(address, delivery.payload)))
+    async def _take(self, delivery: Delivery) -> None:
+        if delivery.seq:
+            kind, who, *_ = delivery.subject.split(".")
+            self._turnstile.put(f"{kind}.{who}", delivery)
 
-    async def _take_question(self, delivery: Delivery) -> None:
+    async def _do(self, delivery: Delivery) -> None:
+        """Do what a message asks for, unless it is of a node that was barred."""
         kind, who, *_ = delivery.subject.split(".")
-        answer = self._take_beat(who, delivery) if kind == "alive" else self._desk.answer(delivery)
-        self._begin(self._handle(delivery, answer))
+        if kind == "ask":
+            await self._desk.answer(delivery)
+        elif self._registry.is_barred(who):
+            return
+        elif kind == "alive":
+            await self._take_beat(who, delivery)
+        else:
+            await self._judge(delivery)
+
+    async def _judge(self, delivery: Delivery) -> None:
+        _, address, kind = delivery.subject.split(".")
+        await self._dispatcher.take(address, delivery.payload)
+        if kind == "done":
+            await self._dispatcher.settle(address, delivery.payload)
 
     async def _take_beat(self, address: str, delivery: Delivery) -> None:
         try:
@@ -162,20 +209,23 @@ class Hub:
             return
         await self._dispatcher.beat(address, beat)
 
-    async def _handle(self, delivery: Delivery, work: Awaitable[None]) -> None:
+    async def _handle(self, delivery: Delivery) -> None:
         """Do what a message asks for, and have it deleted, unless it is to come again."""
+        word = _DONE_WITH
         try:
-            await work
+            await self._do(delivery)
         except NetworkError as error:
             logger.info("a message will come again: %s", error, extra={"action": "again"})
-            return
+            word = _AGAIN
         except Exception:
             # A message that we cannot digest must not come again for ever.
             logger.exception("a message was dropped", extra={"action": "dropped"})
-        await self._broker.publish(delivery.reply, b"+ACK")
+        with suppress(NetworkError):  # then it comes again by itself
+            await self._broker.publish(delivery.reply, word)
 
     async def _tell_status(self, delivery: Delivery) -> None:
-        await self._broker.publish(delivery.reply, json.dumps(await self.status()).encode())
+        if delivery.reply:
+            await self._broker.publish(delivery.reply, json.dumps(await self.status()).encode())
 
     def _begin(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from dria_magpie.errors import StateError
 from dria_magpie.models import Task
 from dria_magpie.network.hub.verdict import AGAINST_TASK, Loss
 from dria_magpie.network.hub.wanted import Wanted
-from dria_magpie.network.records import Order, Record
+from dria_magpie.network.records import Order, Record, read_turns
 from dria_magpie.network.verification import UNTOUCHED, Assigned
 from dria_magpie.workflow import Workflow
+from dria_magpie.workflow.replay import replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,30 @@ class Address:
         return self.client, self.route
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a node made of a task that is checked.
+
+    Attributes:
+        node: its address.
+        texts: of its turns.
+    """
+
+    node: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """That a job is a spot check.
+
+    Attributes:
+        runs: what was made of the task so far, the accepted one first.
+    """
+
+    runs: tuple[Run, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Job:
     """A task in the hub's hands: it waits for a node, or one works on it.
@@ -64,9 +89,12 @@ class Job:
         losses: how assignments ended that came to nothing.
         assigned: who works on it; None while it waits.
         lease: until when it is that node's, unless it says that it still works on it.
+        since: when that node was given it.
         progress: when it last came forward.
         started: whether the node has said that it works on it.
+        nonces: how many assignments there were.
         ending: its end is being written down.
+        check: it is a spot check, of which nobody but the hub hears; None if it is not.
     """
 
     seq: int
@@ -79,9 +107,12 @@ class Job:
     losses: tuple[Loss, ...] = ()
     assigned: Assigned | None = None
     lease: float = 0.0
+    since: float = 0.0
     progress: float = 0.0
     started: bool = False
-    ending: bool = field(default=False)
+    nonces: int = 0
+    ending: bool = False
+    check: Check | None = None
 
     @classmethod
     def of(cls, seq: int, subject: str, payload: bytes) -> Self:
@@ -93,6 +124,10 @@ class Job:
         """
         order = Order.read(payload)
         workflow = order.parse_workflow()
+        turns = read_turns(order.given)
+        if not any(replay(workflow, turns, seed=order.seed)):
+            # A node could do nothing with it, and would seem to have lost it.
+            raise StateError("the turns that came with the task are no run of its workflow")
         task = Task(workflow=workflow, models=order.models, id=subject)
         return cls(
             seq=seq,
@@ -107,7 +142,7 @@ class Job:
         """Give what is written down of it, so that another hub may go on."""
         losses = [asdict(loss) for loss in self.losses]
         who = self.assigned
-        said = who and [who.node, who.nonce, who.model, len(who.before.seals)]
+        said = who and [who.node, who.nonce, who.model, len(who.before.seals), self.since]
         return json.dumps({"assigned": said, "losses": losses}).encode()
 
     def take_up(self, note: bytes, record: Record) -> None:
@@ -123,7 +158,7 @@ class Job:
         try:
             said: Mapping[str, Any] = json.loads(note)
             if said["assigned"]:
-                node, nonce, model, seals = said["assigned"]
+                node, nonce, model, seals, self.since = said["assigned"]
                 before = _cut(record, seals)
                 self.assigned = Assigned(node=node, nonce=nonce, model=model, before=before)
             self.lose(*(Loss(**loss) for loss in said["losses"]))
@@ -138,8 +173,16 @@ class Job:
         return self.wanted.evolve(lost_by=tuple(tried))
 
     def lose(self, *losses: Loss) -> None:
-        """Note that assignments came to nothing."""
-        self.losses = (*self.losses, *losses)
+        """Note that assignments came to nothing.
+
+        Of what says nothing about the task, the last of each kind and node is kept: there may be
+        no end of it.
+        """
+        for loss in losses:
+            kept = self.losses
+            if loss.kind not in AGAINST_TASK:
+                kept = tuple(k for k in kept if (k.kind, k.node) != (loss.kind, loss.node))
+            self.losses = (*kept, loss)
         self.wanted = self.wanted.evolve(lost_by=tuple(loss.node for loss in self.losses))
 
 

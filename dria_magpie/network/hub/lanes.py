@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from dria_magpie.errors import DriaMagpieError, NetworkError
 from dria_magpie.network.broker import Delivery
 from dria_magpie.network.hub.dispatcher import Dispatcher, LaneKey
 from dria_magpie.network.hub.job import Address, Job
 from dria_magpie.network.hub.ledger import Lane, Ledger
+from dria_magpie.network.hub.pace import Pace
 from dria_magpie.network.hub.streams import Streams
 from dria_magpie.network.records import Record
 
 logger = logging.getLogger(__name__)
 AT_HAND = 16
+# Of one client; each queue has readers and tasks of its own.
+MOST_LANES = 32
+MOST_BYTES_AT_HAND = 8 * 2**20
 _READERS = 4
 _POLL = 20.0
 _PAUSE = 0.3
@@ -34,30 +41,62 @@ class Lanes:
         streams: the broker's streams.
         ledger: knows the queues, and which tasks have their result.
         dispatcher: is given the tasks.
+        pace: of reading what clients hand in.
     """
 
-    def __init__(self, streams: Streams, ledger: Ledger, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, streams: Streams, ledger: Ledger, dispatcher: Dispatcher, pace: Pace | None = None
+    ) -> None:
         self._streams = streams
         self._ledger = ledger
         self._dispatcher = dispatcher
+        self._pace = pace or Pace()
         self._readers: dict[LaneKey, _Reader] = {}
+        self._broken = asyncio.Event()
 
     async def load(self) -> None:
         """Begin to read the queues that an earlier hub knew."""
         async for lane in self._ledger.lanes():
             self._open(lane)
 
-    async def open(self, lane: Lane) -> None:
-        """Begin to read a queue, if nobody does."""
+    async def open(self, lane: Lane) -> bool:
+        """Begin to read a queue, if nobody does; tell whether it is read.
+
+        A client that has many is asked to use those; one of them that is empty makes room.
+        """
         if (lane.client, lane.route) not in self._readers:
+            mine = [key for key in self._readers if key[0] == lane.client]
+            if len(mine) >= MOST_LANES and not await self._close_one(mine):
+                return False
             await self._ledger.keep_lane(lane)
             self._open(lane)
+        return True
+
+    async def _close_one(self, keys: list[LaneKey]) -> bool:
+        waiting = self._dispatcher.waiting()
+        for key in keys:
+            if key in waiting or await self._streams.count_left("TASKS", _name(key)):
+                continue
+            if reader := self._readers.pop(key, None):
+                reader.task.cancel()
+                await asyncio.gather(reader.task, return_exceptions=True)
+                await self._ledger.drop_lane(Lane(*key))
+                return True
+        return False
 
     def make_room(self, key: LaneKey) -> None:
         """Note that a task of a queue has left for a node."""
         reader = self._readers.get(key)
         if reader:
             reader.room.release()
+
+    def read_anew(self) -> None:
+        """Read every queue from its start, as the broker was away and may have forgotten who reads.
+
+        What was asked of it before is never answered.
+        """
+        self._broken.set()
+        self._broken = asyncio.Event()
 
     async def count(self) -> dict[LaneKey, int]:
         """Give how many tasks of each queue the hub has not read yet."""
@@ -95,6 +134,7 @@ class Lanes:
 
     async def _read_on(self, lane: Lane, room: asyncio.Semaphore) -> None:
         """Read a queue from its start until the broker forgets who reads."""
+        broken = self._broken
         # What is in the stream now may have its result, as nobody waits for a task to be erased.
         doubtful = await self._streams.last("TASKS")
         await self._streams.make_consumer(
@@ -106,6 +146,7 @@ class Lanes:
             inactive_threshold=int(3 * _POLL * 1e9),
         )
         pulls = [asyncio.create_task(self._pull(lane, room, doubtful)) for _ in range(_READERS)]
+        pulls.append(asyncio.create_task(_fail_once(broken)))
         try:
             await asyncio.gather(*pulls)
         finally:
@@ -120,26 +161,39 @@ class Lanes:
                 await room.acquire()
                 kept = False
                 try:
+                    await self._wait_for_room(lane.client)
                     found = await reader.pull(_POLL)
-                    kept = found is not None and await self._take(found, doubtful)
+                    kept = found is not None and await _finish(self._take(found, doubtful))
                 finally:
                     if not kept:
                         room.release()
         finally:
             await reader.aclose()
 
+    async def _wait_for_room(self, client: str) -> None:
+        """Wait until the tasks of a client that are at hand are not too large."""
+        while self._dispatcher.weigh(client) > MOST_BYTES_AT_HAND:  # noqa: ASYNC110 - it is seldom
+            await asyncio.sleep(_PAUSE)
+
     async def _take(self, found: Delivery, doubtful: int) -> bool:
         """Hand a task to the dispatcher; tell whether it takes room there."""
         if self._dispatcher.has(found.seq):
             return False
         try:
-            job = Job.of(found.seq, found.subject, found.payload)
+            client = Address.of(found.subject).client
+            read = partial(Job.of, found.seq, found.subject, found.payload)
+            job = await self._pace.spend(client, read)
         except (DriaMagpieError, ValueError) as error:
             await self._refuse(found, error)
             return False
+        if self._dispatcher.has(found.seq):
+            return False
+        self._ledger.keep_task(job)
         if (job.order.again or found.seq <= doubtful) and await self._ledger.is_finished(job):
             await self._ledger.announce(job)
             return False
+        if found.seq <= doubtful:
+            await self._ledger.recall(job)
         await self._dispatcher.add(job)
         return True
 
@@ -153,5 +207,21 @@ class Lanes:
         await self._streams.erase("TASKS", found.seq)
 
 
+async def _fail_once(broken: asyncio.Event) -> None:
+    await broken.wait()
+    raise NetworkError("the connection to the broker was lost and made again")
+
+
+async def _finish(work: Coroutine[Any, Any, bool]) -> bool:
+    """Do something wholly, though it be cancelled: half of it would be forgotten tasks."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
 def _name(key: LaneKey) -> str:
-    return "-".join(key)
+    # Neither part can have this sign, so that no client's queue has the name of another's.
+    return "=".join(key)

@@ -3,37 +3,74 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dria_magpie.errors import DriaMagpieError, StateError
 from dria_magpie.network.broker import Broker, Delivery, SubjectTakenError
+from dria_magpie.network.credentials.permissions import MAX_PAYLOAD
 from dria_magpie.network.hub.job import Address, Job
+from dria_magpie.network.hub.prefix import Cut, Prefix
 from dria_magpie.network.hub.reputation import Reputation
 from dria_magpie.network.hub.streams import Streams
 from dria_magpie.network.records import Record, join_parts
 
+NOTE_AGAIN = 30.0
 WEEK = 7 * 24 * 3600
 _ONE = {"max_msgs_per_subject": 1, "discard": "new", "discard_new_per_subject": True}
+logger = logging.getLogger(__name__)
+VERBS = ("hello", "lane", "results", "cancel", "forget", "close")
+_MOST_ASKED = 128 * 1024  # bytes of a question or of a beat
+
+
+def _for_members(kind: str) -> dict[str, Any]:
+    """Give what streams need that members publish to; see `Broker.hand_in`.
+
+    Whom a member names as the one to be answered, the broker would answer: as if the member could
+    publish there. And a subject that is no one's in particular could be made up without end.
+    """
+    kept = {"src": kind, "dest": "_INBOX.{{wildcard(1)}}.kept", "headers_only": True}
+    return {"no_ack": True, "republish": kept, **_ONE}
+
+
 STREAMS: tuple[dict[str, Any], ...] = (
     # One message a task, so that a task that is handed in twice is one.
-    {"name": "TASKS", "subjects": ["task.>"], "allow_direct": True, **_ONE},
+    {
+        "name": "TASKS",
+        "subjects": ["task.*.*.*.*"],
+        "allow_direct": True,
+        "max_msg_size": MAX_PAYLOAD,
+        **_for_members("task.*.*.*.*"),
+    },
     # What nodes hand in. The hub reads at its own pace; who floods fills only what is his own.
     {
         "name": "NODES",
-        "subjects": ["node.>"],
+        "subjects": ["node.*.done", "node.*.state"],
         "retention": "workqueue",
-        **_ONE,
+        # Nodes keep what they hand in until the hub says that it has it.
+        "storage": "memory",
+        **_for_members("node.*.*"),
         "max_msgs_per_subject": 64,
     },
     {
         "name": "DESK",
-        "subjects": ["ask.>", "alive.>"],
+        "subjects": [f"ask.*.{verb}" for verb in VERBS],
         "retention": "workqueue",
         "storage": "memory",
-        **_ONE,
+        "max_msg_size": _MOST_ASKED,
+        **_for_members("ask.*.*"),
+        "max_msgs_per_subject": 16,
+    },
+    {
+        "name": "BEATS",
+        "subjects": ["alive.*"],
+        "retention": "workqueue",
+        "storage": "memory",
+        "max_msg_size": _MOST_ASKED,
+        **_for_members("alive.*"),
         "max_msgs_per_subject": 4,
     },
     # One message a result, so that a result that is found twice is one; clients hear of it.
@@ -46,6 +83,17 @@ STREAMS: tuple[dict[str, Any], ...] = (
         **_ONE,
     },
     {"name": "HUB", "subjects": ["hub.>"], "allow_direct": True, "max_msgs_per_subject": 1},
+    # Who works on what. A hub that dies finds it here; if the broker dies with it, tasks are given
+    # out once more, from where their records stand.
+    {
+        "name": "NOTES",
+        "subjects": ["note.>"],
+        "storage": "memory",
+        "allow_direct": True,
+        "max_msgs_per_subject": 1,
+        # One order less a task: nobody deletes a note, and those that count are written again.
+        "max_age": int(4 * NOTE_AGAIN * 1e9),
+    },
 )
 
 
@@ -67,6 +115,14 @@ class Lane:
         return f"task.{self.client}.{self.route}.>"
 
 
+@dataclass(slots=True)
+class _Run:
+    """Results of a client's run that it has not collected, by the tasks' ids."""
+
+    prefix: Prefix = field(default_factory=Prefix)
+    seqs: dict[str, int] = field(default_factory=dict)
+
+
 class Ledger:
     """Writes down who works on what, and reads it back.
 
@@ -77,6 +133,8 @@ class Ledger:
     def __init__(self, broker: Broker, streams: Streams) -> None:
         self._broker = broker
         self._streams = streams
+        self._lanes: dict[tuple[str, str], Prefix] = {}
+        self._runs: dict[tuple[str, str], _Run] = {}
 
     async def prepare(self) -> None:
         """Make the streams."""
@@ -85,7 +143,7 @@ class Ledger:
 
     async def note(self, job: Job) -> None:
         """Write down who works on a task."""
-        await self._broker.publish(f"hub.run.{job.seq}", job.note())
+        await self._broker.publish(f"note.{job.seq}", job.note())
 
     async def keep_record(self, job: Job) -> None:
         """Write down what nodes made of a task so far."""
@@ -108,9 +166,14 @@ class Ledger:
         Raises:
             NetworkError: the broker did not keep it.
         """
-        # If there is one, a hub before this one got so far.
-        with suppress(SubjectTakenError):
-            await self._broker.store(address.result, join_parts(head, order, record.to_bytes()))
+        try:
+            payload = join_parts(head, order, record.to_bytes())
+            seq = await self._broker.store(address.result, payload)
+        except SubjectTakenError:
+            return  # a hub before this one got so far
+        run = self._runs.setdefault((address.client, address.run), _Run())
+        run.prefix.add(seq)
+        run.seqs[address.id] = seq
 
     async def announce(self, job: Job) -> None:
         """Tell of a result that is there, and take its task out of the queue."""
@@ -133,9 +196,17 @@ class Ledger:
         found = await self._streams.count("RESULTS", f"result.{client}.{run}.*")
         return [subject.rpartition(".")[2] for subject in found]
 
-    async def drop_result(self, subject: str) -> None:
-        """Delete results."""
-        await self._streams.purge("RESULTS", subject)
+    async def drop_result(self, client: str, run: str, name: str) -> None:
+        """Delete a result that was collected."""
+        kept = self._runs.get((client, run))
+        seq = kept.seqs.pop(name, None) if kept else None
+        if kept is None or seq is None or not kept.prefix.finish(seq):
+            await self._streams.purge("RESULTS", f"result.{client}.{run}.{name}")
+
+    async def drop_run(self, client: str, run: str) -> None:
+        """Delete all results of a run."""
+        self._runs.pop((client, run), None)
+        await self._streams.purge("RESULTS", f"result.{client}.{run}.*")
 
     async def is_queued(self, subject: str) -> bool:
         """Tell whether a task is in the queue."""
@@ -145,21 +216,47 @@ class Ledger:
         """Take tasks out of the queue."""
         await self._streams.purge("TASKS", subject)
 
+    def keep_task(self, job: Job) -> None:
+        """Note that a task was read from its queue."""
+        self._lanes.setdefault(job.address.lane, Prefix()).add(job.seq)
+
     async def forget(self, job: Job) -> None:
         """Take a task out of the queue, with all that was written down of it."""
-        await self._streams.erase("TASKS", job.seq)
-        if job.assigned or job.losses:
-            await self._streams.purge("HUB", f"hub.run.{job.seq}")
+        lane = self._lanes.get(job.address.lane)
+        if lane is None or not lane.finish(job.seq):
+            await self._streams.erase("TASKS", job.seq)
         if job.record.seals:
             await self._streams.purge("HUB", f"hub.record.{job.seq}")
+
+    async def write(self) -> None:
+        """Delete what is done with."""
+        for (client, route), prefix in self._lanes.items():
+            await self._delete("TASKS", Lane(client, route).subject, prefix.take())
+        for (client, run), kept in list(self._runs.items()):
+            await self._delete("RESULTS", f"result.{client}.{run}.*", kept.prefix.take())
+            if not kept.seqs:
+                del self._runs[client, run]
+
+    async def _delete(self, stream: str, subject: str, cut: Cut) -> None:
+        if cut.below:
+            await self._streams.purge_below(stream, subject, cut.below)
+        for seq in cut.single:
+            await self._streams.erase(stream, seq)
 
     async def is_finished(self, job: Job) -> bool:
         """Tell whether a task has its result already."""
         return await self._streams.read_last("RESULTS", job.address.result) is not None
 
+    async def recall(self, job: Job) -> None:
+        """Give a task what nodes made of it, should nobody know any more who works on it."""
+        kept = await self._streams.read_last("HUB", f"hub.record.{job.seq}")
+        if kept:
+            with suppress(StateError):
+                job.record = Record.read(kept.payload)
+
     async def jobs(self) -> AsyncIterator[Job]:
         """Give the tasks that an earlier hub had assigned."""
-        async for note in self._each("hub.run.*"):
+        async for note in self._each("NOTES", "note.*"):
             seq = int(note.subject.rpartition(".")[2])
             task = await self._streams.read_at("TASKS", seq)
             kept = await self._streams.read_last("HUB", f"hub.record.{seq}")
@@ -168,18 +265,27 @@ class Ledger:
                     raise StateError("its task is gone")
                 job = Job.of(seq, task.subject, task.payload)
                 job.take_up(note.payload, Record.read(kept.payload) if kept else Record())
-            except DriaMagpieError:
-                await self._streams.purge("HUB", note.subject)
+            except DriaMagpieError as error:
+                context = {"action": "note_void", "seq": seq}
+                logger.info("a note counts no more: %s", error, extra=context)
                 continue
-            yield job
+            if await self.is_finished(job):
+                await self.forget(job)
+            else:
+                yield job
 
     async def keep_lane(self, lane: Lane) -> None:
         """Write down that a client has a queue."""
         await self._broker.store(f"hub.lane.{lane.client}.{lane.route}", b"{}")
 
+    async def drop_lane(self, lane: Lane) -> None:
+        """Write down that a client has a queue no more."""
+        self._lanes.pop((lane.client, lane.route), None)
+        await self._streams.purge("HUB", f"hub.lane.{lane.client}.{lane.route}")
+
     async def lanes(self) -> AsyncIterator[Lane]:
         """Give the queues that clients have."""
-        async for note in self._each("hub.lane.>"):
+        async for note in self._each("HUB", "hub.lane.>"):
             yield Lane(*note.subject.split(".")[2:4])
 
     async def keep_reputation(self, address: str, reputation: Reputation) -> None:
@@ -189,7 +295,7 @@ class Ledger:
 
     async def reputations(self) -> AsyncIterator[tuple[str, Reputation]]:
         """Give what nodes have earned, by address."""
-        async for note in self._each("hub.node.*"):
+        async for note in self._each("HUB", "hub.node.*"):
             try:
                 yield (
                     note.subject.rpartition(".")[2],
@@ -198,8 +304,8 @@ class Ledger:
             except (ValueError, StateError):
                 await self._streams.purge("HUB", note.subject)
 
-    async def _each(self, subject: str) -> AsyncIterator[Delivery]:
+    async def _each(self, stream: str, subject: str) -> AsyncIterator[Delivery]:
         seq = 1
-        while found := await self._streams.read_after("HUB", subject, seq):
+        while found := await self._streams.read_after(stream, subject, seq):
             yield found
             seq = found.seq + 1

@@ -12,6 +12,8 @@ from dria_magpie.network.hub.wanted import Wanted
 
 # Nodes tell of themselves every few seconds; three messages in a row seldom get lost.
 ALIVE_FOR = 10.0
+# Nodes say themselves how much they run at once; who says too much would be given everything.
+FIRST_SLOTS, SLOTS_PER_GOOD = 128, 2
 # What nodes with room are ordered by, the best first: free slots, score, address.
 Rank: TypeAlias = tuple[int, float, str]
 
@@ -70,7 +72,8 @@ class Member:
     @property
     def room(self) -> int:
         """Slots that are left, were it not for draining, silence, pauses and bars."""
-        most = min(self.slots, 1) if self.reputation.on_trial else self.slots
+        proven = FIRST_SLOTS + SLOTS_PER_GOOD * self.reputation.completed
+        most = min(self.slots, 1 if self.reputation.on_trial else proven)
         return max(0, most - self.running)
 
     @property

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
-from dria_magpie.network.assignment import Beat
+from dria_magpie.network.assignment import BEAT, Beat
 from dria_magpie.network.hub.ledger import Ledger
 from dria_magpie.network.hub.member import ALIVE_FOR, Member
 from dria_magpie.network.hub.reputation import Outcome, Reputation
@@ -13,6 +14,7 @@ from dria_magpie.network.hub.roster import Roster
 
 logger = logging.getLogger(__name__)
 FORGET_AFTER = 3600.0
+_SLACK = 0.5
 
 
 class Registry:
@@ -22,6 +24,10 @@ class Registry:
         ledger: where reputations are kept.
         bar: takes a node's access away, by its address.
         names: gives the names that the network's owner gave to nodes, by address.
+
+    Attributes:
+        expecting: until when nodes may still come forward that nothing was heard of, as the hub
+            is new, or the broker was away.
     """
 
     def __init__(
@@ -33,11 +39,18 @@ class Registry:
         self._names = names
         self._earned: dict[str, Reputation] = {}
         self._changed: set[str] = set()
+        self.expecting = 0.0
 
     async def load(self) -> None:
         """Read what nodes earned before."""
         async for address, reputation in self._ledger.reputations():
             self._earned[address] = reputation
+        self.expect(time.time())
+
+    def expect(self, now: float) -> None:
+        """Note that nodes may be there of which nothing was heard lately, if there were any."""
+        if self._earned:
+            self.expecting = now + BEAT + _SLACK
 
     def beat(self, address: str, beat: Beat, now: float, running: int) -> None:
         """Take in what a node says of itself; how much it runs is what the hub gave to it."""
@@ -84,10 +97,19 @@ class Registry:
             if now - member.last_seen > FORGET_AFTER and not member.running:
                 self.roster.remove(member.address)
 
+    def is_complete(self, now: float) -> bool:
+        """Tell whether every node has come forward that may be there, as far as can be known."""
+        return now >= self.expecting or self._earned.keys() <= self.roster.members.keys()
+
     def is_draining(self, address: str) -> bool:
         """Tell whether a node has said that it takes no more."""
         member = self.roster.members.get(address)
         return member is not None and member.draining
+
+    def is_barred(self, address: str) -> bool:
+        """Tell whether a node has lied too often."""
+        earned = self._earned.get(address)
+        return earned is not None and earned.barred
 
     def there(self, now: float) -> list[Member]:
         """Give the nodes that were heard of lately."""

@@ -74,6 +74,11 @@ class Streams:
         order = json.dumps({"filter": subject}).encode()
         await self._broker.publish(f"$JS.API.STREAM.PURGE.{stream}", order)
 
+    async def purge_below(self, stream: str, subject: str, seq: int) -> None:
+        """Delete the messages of matching subjects before a place, without waiting for it."""
+        order = json.dumps({"filter": subject, "seq": seq}).encode()
+        await self._broker.publish(f"$JS.API.STREAM.PURGE.{stream}", order)
+
     async def count(self, stream: str, subject: str) -> dict[str, int]:
         """Count the messages of matching subjects."""
         answer = await self._api(f"STREAM.INFO.{stream}", {"subjects_filter": subject})

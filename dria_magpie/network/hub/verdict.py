@@ -14,7 +14,7 @@ LossKind = Literal["never started", "lost", "stalled", "handed back", "failed", 
 MOST_LOSSES = 3
 # These say something about the task; the others only about the node.
 AGAINST_TASK: frozenset[LossKind] = frozenset({"lost", "stalled", "failed"})
-_OUTCOMES: dict[LossKind, Outcome] = {
+OUTCOMES: dict[LossKind, Outcome] = {
     "never started": "timed out",
     "lost": "timed out",
     "stalled": "timed out",
@@ -88,7 +88,7 @@ def _decide_outcome(losses: Sequence[Loss]) -> Outcome | None:
     last = losses[-1]
     # A task that fails on one node after the other is at fault itself, not those who try it.
     failed_before = any(loss.kind == "failed" and loss.node != last.node for loss in losses)
-    return None if last.kind == "failed" and failed_before else _OUTCOMES[last.kind]
+    return None if last.kind == "failed" and failed_before else OUTCOMES[last.kind]
 
 
 def _count(losses: Sequence[Loss], others: int) -> list[Loss]:

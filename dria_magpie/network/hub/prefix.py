@@ -1,0 +1,56 @@
+"""Deleting in bulk: what is done with is mostly the oldest, and one order deletes all of it."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+# A message that stays keeps later ones from going with the rest; so many may wait for it.
+MOST_WAITING = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is to be deleted.
+
+    Attributes:
+        below: every message of the kind before this place; 0 for none.
+        single: the places of others.
+    """
+
+    below: int
+    single: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Prefix:
+    """Which messages of one kind are done with, by their places in a stream.
+
+    Every message must be added, in the order of their places, before a later one is taken.
+    """
+
+    _open: dict[int, None] = field(default_factory=dict)
+    _done: list[int] = field(default_factory=list)
+
+    def add(self, seq: int) -> None:
+        """Note a message that is needed."""
+        self._open[seq] = None
+
+    def finish(self, seq: int) -> bool:
+        """Note that a message is needed no more; tell whether it was known."""
+        known = seq in self._open
+        if known:
+            del self._open[seq]
+            heapq.heappush(self._done, seq)
+        return known
+
+    def take(self) -> Cut:
+        """Give what is to be deleted now, and forget it."""
+        if not self._done:
+            return Cut(0, ())
+        first = min(self._open, default=max(self._done) + 1)
+        below = first if self._done[0] < first else 0
+        while self._done and self._done[0] < first:
+            heapq.heappop(self._done)
+        spare = max(0, len(self._done) - MOST_WAITING)
+        return Cut(below, tuple(heapq.heappop(self._done) for _ in range(spare)))
