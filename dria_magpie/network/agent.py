@@ -31,6 +31,7 @@ CHECKPOINT_AFTER = 1.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
 # The broker does not say so where the hub has not read as many results of this node as it keeps.
 _KEPT_WITHIN = 1.0
+_AT_ONCE = 16
 _SETTLED_WITHIN = 5.0
 
 
@@ -66,6 +67,7 @@ class Agent:
         self._key = key
         self._work: dict[str, asyncio.Task[None]] = {}
         self._settled: dict[str, asyncio.Event] = {}
+        self._handing_in = asyncio.Semaphore(_AT_ONCE)
         self._changed = asyncio.Event()
         self._draining = False
         node.address = key.address
@@ -215,7 +217,8 @@ class Agent:
             payload = self._seal(work, "done")
         settled = self._settled[work.nonce] = asyncio.Event()
         try:
-            await self._repeat(payload, settled)
+            async with self._handing_in:
+                await self._repeat(payload, settled)
         finally:
             del self._settled[work.nonce]
 

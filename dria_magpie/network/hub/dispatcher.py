@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 STALLED_AFTER = 900.0
 LaneKey = tuple[str, str]
 _LONGEST_ERROR = 500
+_MOST_CALLED_BACK = 64
 
 
 class Dispatcher:
@@ -173,12 +174,15 @@ class Dispatcher:
     async def beat(self, address: str, beat: Beat) -> None:
         """Hear that a node is there, and what it works on."""
         now = time.time()
+        foreign = []
         for nonce in beat.running:
             job = self._running.get(nonce)
             if job and job.assigned and job.assigned.node == address:
                 job.lease, job.started = now + self._lease, True
             else:
-                await self._call_back(address, nonce)
+                foreign.append(nonce)
+        for nonce in foreign[:_MOST_CALLED_BACK]:  # the rest is in the next one, too
+            await self._call_back(address, nonce)
         self._registry.beat(address, beat, now, self._load[address])
         await self.serve()
 

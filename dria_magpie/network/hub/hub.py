@@ -125,7 +125,7 @@ class Hub:
                 deliver_subject="inbox",
                 ack_policy="explicit",
                 ack_wait=_ACK_WAIT,
-                max_ack_pending=256,
+                max_ack_pending=2048,
             )
 
     def _make_room(self, lane: LaneKey) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from dria_magpie.errors import StateError
+from dria_magpie.errors import LimitError, StateError
 from dria_magpie.models import Task
 from dria_magpie.network.hub.verdict import AGAINST_TASK, Loss
 from dria_magpie.network.hub.wanted import Wanted
@@ -15,6 +15,9 @@ from dria_magpie.network.records import Order, Record, read_turns
 from dria_magpie.network.verification import UNTOUCHED, Assigned
 from dria_magpie.workflow import Workflow
 from dria_magpie.workflow.replay import replay
+
+# Finding fault with each of so many takes a tenth of a second.
+MOST_PARTS = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +124,11 @@ class Job:
         Raises:
             StateError: it is none.
             GraphError: its workflow is none.
+            LimitError: it would take too long to read.
         """
         order = Order.read(payload)
+        if sum(map(order.workflow.count, "{[,")) > MOST_PARTS:
+            raise LimitError(f"the graph has more than {MOST_PARTS:,} parts, or signs {{ [ and ,")
         workflow = order.parse_workflow()
         turns = read_turns(order.given)
         if not any(replay(workflow, turns, seed=order.seed)):

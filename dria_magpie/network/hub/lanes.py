@@ -26,6 +26,7 @@ MOST_BYTES_AT_HAND = 8 * 2**20
 _READERS = 4
 _POLL = 20.0
 _PAUSE = 0.3
+_REFUSED = 0.1
 
 
 @dataclass(slots=True)
@@ -205,6 +206,8 @@ class Lanes:
         head = {"error": [kind, str(error)[:2000]], "losses": []}
         await self._ledger.keep_result(address, head, found.payload, Record())
         await self._streams.erase("TASKS", found.seq)
+        # Who hands in such things hands in many.
+        await self._pace.rest(address.client, _REFUSED)
 
 
 async def _fail_once(broken: asyncio.Event) -> None:

@@ -53,7 +53,8 @@ STREAMS: tuple[dict[str, Any], ...] = (
         # Nodes keep what they hand in until the hub says that it has it.
         "storage": "memory",
         **_for_members("node.*.*"),
-        "max_msgs_per_subject": 64,
+        # More than nodes hand in at once; of the largest, what the broker sends to the hub unread.
+        "max_msgs_per_subject": 24,
     },
     {
         "name": "DESK",

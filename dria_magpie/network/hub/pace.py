@@ -49,3 +49,9 @@ class Pace:
             else:
                 self._slow_until[client] = loop.time() + _WATCHED
                 loop.call_later(_PAUSE * spent, lock.release)
+
+    async def rest(self, client: str, seconds: float) -> None:
+        """Have a client's next work wait."""
+        lock = self._locks.setdefault(client, asyncio.Lock())
+        await lock.acquire()
+        asyncio.get_running_loop().call_later(seconds, lock.release)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from time import monotonic
 
 from dria_magpie.network.broker import Delivery
 
 # What a message takes is told in bytes; this is what even an empty one takes.
 _LEAST = 2048
 _SHARE = 32 * 1024
+# Bytes a second of one sender. What is beyond waits here unread and fills what the broker keeps of
+# him, so that he can hand in nothing more.
+_RATE, _AT_FIRST = 8 * 2**20, 16 * 2**20
+_LOOK = 0.02
 _MOST_AT_ONCE = 64
 
 
@@ -21,7 +27,18 @@ class _Line:
 
     waiting: deque[Delivery] = field(default_factory=deque)
     handled: int = 0
-    credit: int = 0
+    credit: float = _AT_FIRST
+    seen: float = field(default_factory=monotonic)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next message may be handled now."""
+        return bool(self.waiting) and self.handled < _MOST_AT_ONCE and self.credit > 0
+
+    def refill(self, now: float) -> None:
+        """Let it have what the time since the last call is good for."""
+        self.credit = min(_AT_FIRST, self.credit + (now - self.seen) * _RATE)
+        self.seen = now
 
 
 class Turnstile:
@@ -57,32 +74,31 @@ class Turnstile:
         try:
             while True:
                 self._wanted.clear()
-                if not await self._go_round():
-                    await self._wanted.wait()
+                if await self._go_round():
+                    continue
+                waiting = any(line.waiting for line in self._lines.values())
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wanted.wait(), _LOOK if waiting else None)
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _go_round(self) -> bool:
-        """Give each sender his share; tell whether any wants more at once."""
-        hungry = False
+        """Give each sender his share; tell whether any can have more at once."""
         for sender, line in list(self._lines.items()):
-            line.credit += _SHARE
-            while line.waiting and line.handled < _MOST_AT_ONCE:
+            line.refill(monotonic())
+            spent = 0
+            while line.is_ready and spent < _SHARE:
                 cost = _LEAST + len(line.waiting[0].payload)
-                if cost > line.credit:
-                    hungry = True
-                    break
+                spent += cost
                 line.credit -= cost
                 self._begin(line, line.waiting.popleft())
                 # The work is done here, before the next one's begins.
                 await asyncio.sleep(0)
-            else:
-                line.credit = 0
-            if not line.waiting and not line.handled:
+            if not line.waiting and not line.handled and line.credit >= _AT_FIRST:
                 del self._lines[sender]
-        return hungry
+        return any(line.is_ready for line in self._lines.values())
 
     def _begin(self, line: _Line, delivery: Delivery) -> None:
         line.handled += 1
