@@ -14,6 +14,7 @@ NAMES = (
     "rows",
     "synthesis",
     "network",
+    "network_load",
     "throughput",
     "cache",
 )

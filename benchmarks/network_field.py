@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from dria_magpie.network.broker import Broker
@@ -33,11 +34,21 @@ class Field:
         home: its directory.
         client: the file with a client's credentials.
         hub: the hub's process.
+        stack: ends its processes.
     """
 
     home: NetworkHome
     client: Path
     hub: Leashed
+    stack: contextlib.ExitStack
+
+    def add_nodes(self, count: int, *, hold: bool = False) -> None:
+        """Start some nodes in a process of their own; those that hold never answer."""
+        names = [f"node-{token_hex(6)}" for _ in range(count)]
+        for name in names:
+            self.home.invite("node", name)
+        creds = [str(self.home.files.creds(name)) for name in names]
+        self.stack.enter_context(_running_nodes(self.home.local_url, hold, creds))
 
     @property
     def url(self) -> str:
@@ -76,17 +87,16 @@ async def running_network(nodes: int) -> AsyncIterator[Field]:
         with Path(folder, "hub.log").open("wb") as log:  # noqa: ASYNC230 - once, at the start
             hub = Leashed(hub_command(home), stderr=log)
         stack.callback(hub.kill)
-        for number in range(nodes):
-            home.invite("node", f"node-{number}")
-            stack.enter_context(_running_node(home.local_url, home.files.creds(f"node-{number}")))
-        field = Field(home, home.files.creds("bench"), hub)
+        field = Field(home, home.files.creds("bench"), hub, stack)
+        for _ in range(nodes):
+            field.add_nodes(1)
         await field.wait_for(nodes)
         yield field
 
 
 @contextlib.contextmanager
-def _running_node(url: str, creds: Path) -> Any:
-    command = [sys.executable, "-m", "benchmarks.network_node", url, str(creds)]
+def _running_nodes(url: str, hold: bool, creds: list[str]) -> Iterator[Any]:
+    command = [sys.executable, "-m", "benchmarks.network_node", url, str(int(hold)), *creds]
     process = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:
         yield process

@@ -44,7 +44,10 @@ class Effort:
         if state.step is not None and state.step < len(workflow.steps):
             step = workflow.steps[state.step]
             task = workflow.task(step.source)
-            work += self._weigh(task, state, answer) if task else 0
+            if task:
+                # Each placeholder may be filled with all that there is.
+                filled = sum(message.content.count("{{") for message in task.messages)
+                work += self._weigh(task, state, answer) + filled * work
             condition = step.condition
             if memory.files and condition and condition.expression == Expression.HAVE_SIMILAR:
                 work += len(memory.files) * (CHUNK + len(condition.expected)) * _LIKENESS

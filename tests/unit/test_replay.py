@@ -281,6 +281,9 @@ MANY = endless(
     memory={"x": [""] * 90_000},
 )
 
+FILLED = endless(
+    task("a", "{{p}}" * 4_000, inputs=[read("p", "read", "p")]), memory={"p": "x" * 3_900}
+)
 JSON = endless(task("a", schema={}, outputs=[]))
 
 
@@ -323,12 +326,14 @@ def test_more_explanations_than_can_be_counted_end_within_a_second(workflow, tur
         (like("Hello"), "a", "word " * 2_000_000, 3),
         (like("".join(map(chr, range(30_000, 20_000, -1)))), "a", "word " * 1000, 300),
         (SELF, "a", "x" * 20_000_000, 9),
+        (FILLED, "a", "word", 30),
+        (FILLED, "z", "word", 1),
         (JSON, "a", "[" * 10_000_000, 300),
         (JSON, "a", "1" * 10_000_000, 300),
         (JSON, "a", f"[{'[],' * 2_000_000}0]", 300),
         (JSON, "a", f"[{'[],' * 2_000}0]", 300),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_large_texts_and_lists_end_a_replay_sooner(workflow, task_id, text, count):
     with within(4):
