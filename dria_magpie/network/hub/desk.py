@@ -12,6 +12,7 @@ from typing import Any
 
 from dria_magpie.errors import StateError
 from dria_magpie.network.broker import Broker, Delivery
+from dria_magpie.network.hub.board import Board
 from dria_magpie.network.hub.dispatcher import Dispatcher
 from dria_magpie.network.hub.lanes import Lanes
 from dria_magpie.network.hub.ledger import Lane, Ledger
@@ -37,7 +38,8 @@ class Desk:
         ledger: knows results.
         registry: knows the nodes.
         lanes: reads their queues.
-        dispatcher: holds their tasks.
+        board: knows their tasks.
+        dispatcher: drops them.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Desk:
         ledger: Ledger,
         registry: Registry,
         lanes: Lanes,
+        board: Board,
         dispatcher: Dispatcher,
     ) -> None:
         self._broker = broker
         self._ledger = ledger
         self._registry = registry
         self._lanes = lanes
+        self._board = board
         self._dispatcher = dispatcher
         self._verbs: dict[str, Verb] = {
             "hello": self._hello,
@@ -124,7 +128,7 @@ class Desk:
             subject = f"{client}.{run}.{name}"
             if not await self._ledger.tell(subject):
                 lane = _read_token(asked["routes"][name])
-                in_hand = self._dispatcher.find(f"result.{subject}") is not None
+                in_hand = self._board.find(f"result.{subject}") is not None
                 queued = in_hand or await self._ledger.is_queued(
                     f"task.{client}.{lane}.{run}.{name}"
                 )

@@ -14,9 +14,11 @@ from dria_magpie.errors import NetworkError, StateError
 from dria_magpie.network.assignment import LEASE, Beat
 from dria_magpie.network.broker import Broker, Delivery
 from dria_magpie.network.credentials.creds import Credentials
+from dria_magpie.network.hub.board import Board, LaneKey
 from dria_magpie.network.hub.checks import SHARE, Checks
 from dria_magpie.network.hub.desk import Desk
-from dria_magpie.network.hub.dispatcher import STALLED_AFTER, Dispatcher, LaneKey
+from dria_magpie.network.hub.dispatcher import Dispatcher
+from dria_magpie.network.hub.judge import STALLED_AFTER, Judge
 from dria_magpie.network.hub.lanes import Lanes
 from dria_magpie.network.hub.ledger import NOTE_AGAIN, Ledger
 from dria_magpie.network.hub.pace import Pace
@@ -69,18 +71,23 @@ class Hub:
         self._ledger = Ledger(self._broker, streams)
         self._registry = Registry(self._ledger, bar, names)
         pace = Pace()
+        self._board = Board(self._registry, lease)
         self._dispatcher = Dispatcher(
+            self._board, self._ledger, self._registry, self._broker, self._make_room
+        )
+        self._judge = Judge(
+            self._board,
+            self._dispatcher,
             self._ledger,
             self._registry,
-            self._broker,
-            lease=lease,
-            stalled_after=stalled_after,
-            on_room=self._make_room,
-            pace=pace,
             checks=Checks(self._registry, check_share),
+            pace=pace,
+            stalled_after=stalled_after,
         )
-        self._lanes = Lanes(streams, self._ledger, self._dispatcher, pace)
-        self._desk = Desk(self._broker, self._ledger, self._registry, self._lanes, self._dispatcher)
+        self._lanes = Lanes(streams, self._ledger, self._board, self._dispatcher, pace)
+        self._desk = Desk(
+            self._broker, self._ledger, self._registry, self._lanes, self._board, self._dispatcher
+        )
         self._turnstile = Turnstile(self._handle)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -113,7 +120,7 @@ class Hub:
 
     async def status(self) -> dict[str, Any]:
         """Give what the network does, as JSON takes it."""
-        return await describe_hub(self._registry, self._dispatcher, self._lanes)
+        return await describe_hub(self._registry, self._board, self._lanes)
 
     async def _listen(self) -> None:
         """Have the broker send what nodes and clients say; it keeps a window, we the pace."""
@@ -153,7 +160,7 @@ class Hub:
 
     def _hear_anew(self) -> None:
         """Give nodes that could not be heard the time to say that they are there."""
-        self._dispatcher.renew_leases()
+        self._board.renew_leases()
         self._registry.expect(time.time())
 
     async def _tick(self) -> None:
@@ -164,10 +171,10 @@ class Hub:
             if not 0 <= now - before < _ASLEEP:  # this machine slept, or was far too busy
                 self._hear_anew()
             if not self._broker.is_up:
-                self._dispatcher.renew_leases()
+                self._board.renew_leases()
                 continue
             try:
-                await self._dispatcher.check_leases()
+                await self._judge.check_leases()
                 await self._registry.write(now)
                 await self._ledger.write()
                 if now - noted > NOTE_AGAIN:
@@ -191,11 +198,11 @@ class Hub:
         elif kind == "alive":
             await self._take_beat(who, delivery)
         else:
-            await self._judge(delivery)
+            await self._take_judged(delivery)
 
-    async def _judge(self, delivery: Delivery) -> None:
+    async def _take_judged(self, delivery: Delivery) -> None:
         _, address, kind = delivery.subject.split(".")
-        await self._dispatcher.take(address, delivery.payload)
+        await self._judge.take(address, delivery.payload)
         if kind == "done":
             await self._dispatcher.settle(address, delivery.payload)
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from dria_magpie.errors import DriaMagpieError, NetworkError
 from dria_magpie.network.broker import Delivery
-from dria_magpie.network.hub.dispatcher import Dispatcher, LaneKey
+from dria_magpie.network.hub.board import Board, LaneKey
+from dria_magpie.network.hub.dispatcher import Dispatcher
 from dria_magpie.network.hub.job import Address, Job
 from dria_magpie.network.hub.ledger import Lane, Ledger
 from dria_magpie.network.hub.pace import Pace
@@ -41,17 +42,24 @@ class Lanes:
     Args:
         streams: the broker's streams.
         ledger: knows the queues, and which tasks have their result.
+        board: knows what is at hand.
         dispatcher: is given the tasks.
         pace: of reading what clients hand in.
     """
 
     def __init__(
-        self, streams: Streams, ledger: Ledger, dispatcher: Dispatcher, pace: Pace | None = None
+        self,
+        streams: Streams,
+        ledger: Ledger,
+        board: Board,
+        dispatcher: Dispatcher,
+        pace: Pace,
     ) -> None:
         self._streams = streams
         self._ledger = ledger
+        self._board = board
         self._dispatcher = dispatcher
-        self._pace = pace or Pace()
+        self._pace = pace
         self._readers: dict[LaneKey, _Reader] = {}
         self._broken = asyncio.Event()
 
@@ -74,7 +82,7 @@ class Lanes:
         return True
 
     async def _close_one(self, keys: list[LaneKey]) -> bool:
-        waiting = self._dispatcher.waiting()
+        waiting = self._board.waiting()
         for key in keys:
             if key in waiting or await self._streams.count_left("TASKS", _name(key)):
                 continue
@@ -173,12 +181,12 @@ class Lanes:
 
     async def _wait_for_room(self, client: str) -> None:
         """Wait until the tasks of a client that are at hand are not too large."""
-        while self._dispatcher.weigh(client) > MOST_BYTES_AT_HAND:  # noqa: ASYNC110 - it is seldom
+        while self._board.weigh(client) > MOST_BYTES_AT_HAND:  # noqa: ASYNC110 - it is seldom
             await asyncio.sleep(_PAUSE)
 
     async def _take(self, found: Delivery, doubtful: int) -> bool:
         """Hand a task to the dispatcher; tell whether it takes room there."""
-        if self._dispatcher.has(found.seq):
+        if self._board.has(found.seq):
             return False
         try:
             client = Address.of(found.subject).client
@@ -187,7 +195,7 @@ class Lanes:
         except (DriaMagpieError, ValueError) as error:
             await self._refuse(found, error)
             return False
-        if self._dispatcher.has(found.seq):
+        if self._board.has(found.seq):
             return False
         self._ledger.keep_task(job)
         if (job.order.again or found.seq <= doubtful) and await self._ledger.is_finished(job):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dria_magpie.network.hub.dispatcher import Dispatcher
+from dria_magpie.network.hub.board import Board
 from dria_magpie.network.hub.lanes import Lanes
 from dria_magpie.network.hub.registry import Registry
 
 
-async def describe_hub(registry: Registry, dispatcher: Dispatcher, lanes: Lanes) -> dict[str, Any]:
+async def describe_hub(registry: Registry, board: Board, lanes: Lanes) -> dict[str, Any]:
     """Give nodes and queues, as JSON takes them."""
     now = time.time()
     unread = await lanes.count()
-    waiting = dispatcher.waiting()
+    waiting = board.waiting()
     wanted = [jobs[0].wanted for jobs in waiting.values()]
     nodes = [
         {
@@ -40,10 +40,10 @@ async def describe_hub(registry: Registry, dispatcher: Dispatcher, lanes: Lanes)
     queues = [
         {
             "client": client,
-            "models": dispatcher.models((client, route)),
+            "models": board.models((client, route)),
             "waiting": unread.get((client, route), 0) + len(waiting.get((client, route), ())),
-            "why": dispatcher.reasons.get((client, route), ""),
+            "why": board.reasons.get((client, route), ""),
         }
         for client, route in sorted({*unread, *waiting})
     ]
-    return {"nodes": nodes, "queues": queues, "running": dispatcher.running}
+    return {"nodes": nodes, "queues": queues, "running": board.running}
