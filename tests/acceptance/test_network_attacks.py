@@ -373,7 +373,7 @@ async def test_a_node_cannot_answer_for_another(field: Field) -> None:
     batch = asyncio.create_task(run_batch(field.join(), 4))
     await wait_until(lambda: agent._work)
     for nonce in list(agent._work):
-        job = field.hub._dispatcher._running[nonce]
+        job = field.hub._board._running[nonce]
         given = Assignment(nonce=nonce, model=MODEL, order=job.payload, record=Record().to_bytes())
         await bad.hand_in(bad.seal(given))
         await bad.hand_in(bad.seal(given, "state"), "state")
