@@ -18,9 +18,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,6 +28,7 @@ from typing import Any, Literal
 from tests.acceptance.commands import MAGPIE, run
 from tests.acceptance.mock_endpoint import MockEndpoint
 from tests.acceptance.sweep_bench import PATIENCE, Running
+from tests.ports import find_ports
 
 STORE_KEY = "a key for tests, and for tests only"
 Program = Literal["broker", "hub"]
@@ -179,19 +178,6 @@ class NetworkBench:
         running = Running(command, self.folder / f"{name}.log")
         self.started.append(running)
         return running
-
-
-def find_ports() -> int:
-    """Give a free port whose next one is free, too."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with contextlib.ExitStack() as stack:
-            try:
-                for number in (port, port + 1):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", number))
-            except OSError:
-                continue
-            return port
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from dria_magpie.network.signing import NodeKey
 from dria_magpie.testing import ScriptedEngine
 from dria_magpie.workflow import NextCall, Workflow, take_answer
 from dria_magpie.workflow.replay import complete, replay
-from tests.acceptance.network_bench import find_ports
+from tests.ports import find_ports
 
 MODEL = "m"
 HONEST = "an honest answer"

@@ -29,7 +29,6 @@ from dria_magpie.network.server.process import start_server
 from dria_magpie.network.server.revocation import publish
 from dria_magpie.network.signing import NodeKey
 from tests.acceptance.commands import MAGPIE, PERSONAS, ROOT, run
-from tests.acceptance.network_bench import find_ports
 from tests.acceptance.network_field import (
     FAKE,
     HONEST,
@@ -44,6 +43,7 @@ from tests.acceptance.network_field import (
     wait_until,
     write_task,
 )
+from tests.ports import find_ports
 
 # Of nats-py and aiohttp
 pytestmark = pytest.mark.filterwarnings("ignore:parameter 'timeout'")

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from tests.acceptance.commands import MAGPIE, ROOT, run
-from tests.acceptance.network_bench import find_ports
 from tests.acceptance.sweep_bench import Running
 from tests.integration.endpoint import MisbehavingEndpoint, answer, raw
+from tests.ports import find_ports
 
 README = (ROOT / "README.md").read_text("utf-8")
 

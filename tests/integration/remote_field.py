@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,16 +16,11 @@ from dria_magpie.network.hub import Hub
 from dria_magpie.network.remote import RemoteNetwork
 from dria_magpie.network.server import NetworkHome
 from dria_magpie.network.signing import NodeKey
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+from tests.ports import find_ports
 
 
 def make_home(folder: Path) -> NetworkHome:
-    return NetworkHome.create(folder / "net", port=free_port())
+    return NetworkHome.create(folder / "net", port=find_ports())
 
 
 @asynccontextmanager

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -34,22 +32,12 @@ from dria_magpie.network.server.leashed import Leashed
 from dria_magpie.network.server.process import start_server
 from dria_magpie.network.server.revocation import publish
 from dria_magpie.network.server.running import run_network
+from tests.ports import find_ports
 
 KEY = 'a key "of" 20 \\ characters # or more'
 MARKER = b"a marker that nobody else writes"
 # Of nats-py and aiohttp
 pytestmark = pytest.mark.filterwarnings("ignore:parameter 'timeout'")
-
-
-def free_port() -> int:
-    """Find a port whose successor is free, too."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -62,7 +50,7 @@ def store_key():
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, store_key):
     """A network that runs."""
-    home = NetworkHome.create(tmp_path_factory.mktemp("home") / "net", port=free_port())
+    home = NetworkHome.create(tmp_path_factory.mktemp("home") / "net", port=find_ports())
     server = asyncio.run(start_server(home))
     yield home
     asyncio.run(server.stop())
@@ -342,7 +330,7 @@ async def test_websockets_work_as_well(home, client) -> None:
 
 
 async def test_nothing_that_is_kept_can_be_read_on_the_disk(tmp_path) -> None:
-    home = NetworkHome.create(tmp_path / "net", port=free_port())
+    home = NetworkHome.create(tmp_path / "net", port=find_ports())
     server = await start_server(home)
     async with Connected(home, home.credentials("hub")) as link:
         stream = link.nats.jetstream()
@@ -364,7 +352,7 @@ async def test_nothing_that_is_kept_can_be_read_on_the_disk(tmp_path) -> None:
 
 
 async def test_a_revocation_without_a_broker_counts_from_the_next_start_on(tmp_path) -> None:
-    home = NetworkHome.create(tmp_path / "net", port=free_port())
+    home = NetworkHome.create(tmp_path / "net", port=find_ports())
     made = home.invite("client", "anna")
     server = await start_server(home)
     await server.stop()
@@ -381,7 +369,7 @@ async def test_a_revocation_without_a_broker_counts_from_the_next_start_on(tmp_p
 
 
 async def test_with_a_host_name_everything_is_encrypted(tmp_path) -> None:
-    home = NetworkHome.create(tmp_path / "net", host="localhost", port=free_port())
+    home = NetworkHome.create(tmp_path / "net", host="localhost", port=find_ports())
     made = home.invite("client", "anna")
     read = Credentials.read(home.files.creds("anna"))
     assert read == made
@@ -411,7 +399,7 @@ async def test_a_port_that_is_taken_is_named(home, tmp_path) -> None:
 
 
 async def test_a_broker_that_cannot_start_says_why(tmp_path) -> None:
-    home = NetworkHome.create(tmp_path / "net", port=free_port())
+    home = NetworkHome.create(tmp_path / "net", port=find_ports())
     with pytest.raises(DriaMagpieError, match="ended with exit code 0"):
         await start_server(home, Path(shutil.which("true")))
     with pytest.raises(InvalidInputError, match=r"--server .*: there is no program"):
@@ -455,7 +443,7 @@ asyncio.run(main())
 
 async def test_a_network_runs_until_it_is_stopped_whatever_dies_in_it(tmp_path, caplog) -> None:
     caplog.set_level("INFO", "dria_magpie")
-    home = NetworkHome.create(tmp_path / "net", port=free_port())
+    home = NetworkHome.create(tmp_path / "net", port=find_ports())
     ready, stopped, restarted = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     class Watch(logging.Handler):
@@ -483,7 +471,7 @@ async def test_a_network_runs_until_it_is_stopped_whatever_dies_in_it(tmp_path, 
 
 
 async def test_a_hub_that_was_called_wrongly_ends_the_network(tmp_path) -> None:
-    home = NetworkHome.create(tmp_path / "net", port=free_port())
+    home = NetworkHome.create(tmp_path / "net", port=find_ports())
     hub = [sys.executable, "-c", "raise SystemExit(2)"]
     never = asyncio.Event()
     code = await run_network(home, never, on_ready=never.set, hub=hub)
@@ -513,7 +501,7 @@ def command(*words):
 
 def test_members_are_invited_and_revoked_from_the_command_line(tmp_path) -> None:
     place = tmp_path / "net"
-    made = command("init", place, "--port", free_port())
+    made = command("init", place, "--port", find_ports())
     assert made.exit_code == 0
     assert made.stdout == ""
     assert "made a network at nats://127.0.0.1" in made.stderr
@@ -561,7 +549,7 @@ main()
 @pytest.fixture
 def up(tmp_path):
     """`dria-magpie network up` with a hub that does nothing, once it is ready."""
-    home = NetworkHome.create(tmp_path / "net", port=free_port())
+    home = NetworkHome.create(tmp_path / "net", port=find_ports())
     process = subprocess.Popen(
         [sys.executable, "-c", UP, "network", "up", str(home.path), HUB],
         stderr=subprocess.PIPE,

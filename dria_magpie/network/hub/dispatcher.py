@@ -117,7 +117,7 @@ class Dispatcher:
             await self.call_back(who.node, who.nonce)
         elif not job.nonces:
             self._on_room(job.address.lane)
-        await self._ledger.forget(job)
+        await self._ledger.drop(job)
 
     async def call_back(self, address: str, nonce: str) -> None:
         """Tell a node that a task is not its own any more."""

@@ -116,6 +116,8 @@ class Hub:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(NetworkError):  # what is not deleted now, the next hub deletes
+            await self._ledger.write()
         await self._broker.aclose()
 
     async def status(self) -> dict[str, Any]:

@@ -229,6 +229,12 @@ class Ledger:
         if job.record.seals:
             await self._streams.purge("HUB", f"hub.record.{job.seq}")
 
+    async def drop(self, job: Job) -> None:
+        """Forget a task that has no result: at once, or another hub would take it up."""
+        await self._streams.erase("TASKS", job.seq)
+        await self._streams.purge("NOTES", f"note.{job.seq}")
+        await self.forget(job)
+
     async def write(self) -> None:
         """Delete what is done with."""
         for (client, route), prefix in self._lanes.items():
