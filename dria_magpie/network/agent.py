@@ -88,7 +88,7 @@ class Agent:
         Raises:
             DriaMagpieError: the node cannot start, or the network lets it no longer in.
         """
-        await self._broker.connect()
+        await self._connect()
         try:
             await self._node.start()
             await self._broker.subscribe(f"work.{self._key.address}", self._take)
@@ -106,6 +106,21 @@ class Agent:
             await asyncio.gather(*self._work.values(), return_exceptions=True)
             await self._node.aclose()
             await self._broker.aclose()
+
+    async def _connect(self) -> None:
+        """Connect, however long nobody answers; who is refused need not try again."""
+        wait = _FIRST_WAIT
+        while not self._draining:
+            try:
+                return await self._broker.connect()
+            except NetworkError as error:
+                if not isinstance(error.__cause__, ConnectionError | TimeoutError):
+                    raise
+                logger.warning("the network is away: %s", error, extra={"action": "network_away"})
+            wait = min(2 * wait, _LONGEST_WAIT)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), wait)
+        raise NetworkError("the node was ended before the network answered")
 
     def drain(self) -> None:
         """Take no more; runs end after the call that they are at, and are handed back."""

@@ -28,9 +28,11 @@ from dria_magpie import (
 )
 from dria_magpie.models import Engine
 from dria_magpie.network.server import NetworkHome
+from dria_magpie.network.server.process import start_server
 from dria_magpie.testing import ScriptedEngine
 from tests.integration.remote_field import (
     join,
+    make_home,
     running_agent,
     running_hub,
     wait_for_nodes,
@@ -245,3 +247,16 @@ async def test_a_node_that_fails_once_is_not_the_end(field) -> None:
         *_, second = await collect(network, dialogue(1))
     assert second.error is None
     assert first.error is None or isinstance(first.error, EndpointError)
+
+
+async def test_a_node_that_is_started_first_waits_for_its_network(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DRIA_STORE_KEY", "a key for tests and nothing else")
+    home = make_home(tmp_path)
+    async with running_agent(home, [ScriptedEngine(say, models=["m"])]):
+        await asyncio.sleep(0.2)
+        server = await start_server(home)
+        try:
+            async with running_hub(home) as hub:
+                await wait_for_nodes(hub, 1)
+        finally:
+            await server.stop()
