@@ -1009,7 +1009,7 @@ async def test_a_flood_of_a_node_delays_others_by_little(tmp_path: Path, kind: s
             await expect_honest(field, await run_batch(network, 40, seconds=60))
             flooded = time.perf_counter() - started
         # Three programs share two cores with the flood.
-        assert flooded < max(5 * alone, 6.0), (alone, flooded)
+        assert flooded < max(5 * alone, 20.0), (alone, flooded)
         assert psutil.Process().memory_info().rss - memory < 300 * 2**20
         assert field.hub._broker.is_up
 
@@ -1028,7 +1028,7 @@ async def test_a_flood_of_a_client_delays_others_by_little(tmp_path: Path, kind:
             started = time.perf_counter()
             await expect_honest(field, await run_batch(network, 10, seconds=60))
             flooded = time.perf_counter() - started
-        assert flooded < max(5 * alone, 15.0), (alone, flooded)
+        assert flooded < max(5 * alone, 40.0), (alone, flooded)
         assert psutil.Process().memory_info().rss - memory < 300 * 2**20
 
 
