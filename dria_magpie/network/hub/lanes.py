@@ -144,6 +144,7 @@ class Lanes:
     async def _read_on(self, lane: Lane, room: asyncio.Semaphore) -> None:
         """Read a queue from its start until the broker forgets who reads."""
         broken = self._broken
+        await self._ledger.begin_lane(lane)
         # What is in the stream now may have its result, as nobody waits for a task to be erased.
         doubtful = await self._streams.last("TASKS")
         await self._streams.make_consumer(
@@ -172,7 +173,7 @@ class Lanes:
                 try:
                     await self._wait_for_room(lane.client)
                     found = await reader.pull(_POLL)
-                    kept = found is not None and await _finish(self._take(found, doubtful))
+                    kept = found is not None and await _finish(self._take(lane, found, doubtful))
                 finally:
                     if not kept:
                         room.release()
@@ -184,8 +185,10 @@ class Lanes:
         while self._board.weigh(client) > MOST_BYTES_AT_HAND:  # noqa: ASYNC110 - it is seldom
             await asyncio.sleep(_PAUSE)
 
-    async def _take(self, found: Delivery, doubtful: int) -> bool:
+    async def _take(self, lane: Lane, found: Delivery, doubtful: int) -> bool:
         """Hand a task to the dispatcher; tell whether it takes room there."""
+        # At once: what is not noted goes with later ones that are done with.
+        self._ledger.keep_task(lane, found.seq)
         if self._board.has(found.seq):
             return False
         try:
@@ -193,11 +196,10 @@ class Lanes:
             read = partial(Job.of, found.seq, found.subject, found.payload)
             job = await self._pace.spend(client, read)
         except (DriaMagpieError, ValueError) as error:
-            await self._refuse(found, error)
+            await self._refuse(lane, found, error)
             return False
         if self._board.has(found.seq):
             return False
-        self._ledger.keep_task(job)
         if (job.order.again or found.seq <= doubtful) and await self._ledger.is_finished(job):
             await self._ledger.announce(job)
             return False
@@ -206,14 +208,14 @@ class Lanes:
         await self._dispatcher.add(job)
         return True
 
-    async def _refuse(self, found: Delivery, error: Exception) -> None:
+    async def _refuse(self, lane: Lane, found: Delivery, error: Exception) -> None:
         """End a task that is none."""
         logger.info("a task is none: %s", error, extra={"action": "task_refused"})
         address = Address.of(found.subject)
         kind = type(error).__name__ if isinstance(error, DriaMagpieError) else "StateError"
         head = {"error": [kind, str(error)[:2000]], "losses": []}
         await self._ledger.keep_result(address, head, found.payload, Record())
-        await self._streams.erase("TASKS", found.seq)
+        await self._ledger.delete_task((lane.client, lane.route), found.seq)
         # Who hands in such things hands in many.
         await self._pace.rest(address.client, _REFUSED)
 

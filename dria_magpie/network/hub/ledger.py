@@ -217,15 +217,29 @@ class Ledger:
         """Take tasks out of the queue."""
         await self._streams.purge("TASKS", subject)
 
-    def keep_task(self, job: Job) -> None:
-        """Note that a task was read from its queue."""
-        self._lanes.setdefault(job.address.lane, Prefix()).add(job.seq)
+    async def begin_lane(self, lane: Lane) -> None:
+        """Note that a queue is read from its start: a task that was not seen may be before others."""
+        await self._end_lane(lane)
+        self._lanes[lane.client, lane.route] = Prefix()
+
+    async def _end_lane(self, lane: Lane) -> None:
+        prefix = self._lanes.pop((lane.client, lane.route), None)
+        for seq in prefix.leave() if prefix else ():
+            await self._streams.erase("TASKS", seq)
+
+    def keep_task(self, lane: Lane, seq: int) -> None:
+        """Note that a task was read from its queue, before anything is done with it."""
+        self._lanes[lane.client, lane.route].add(seq)
+
+    async def delete_task(self, lane: tuple[str, str], seq: int) -> None:
+        """Take a task out of its queue."""
+        prefix = self._lanes.get(lane)
+        if prefix is None or not prefix.finish(seq):
+            await self._streams.erase("TASKS", seq)
 
     async def forget(self, job: Job) -> None:
         """Take a task out of the queue, with all that was written down of it."""
-        lane = self._lanes.get(job.address.lane)
-        if lane is None or not lane.finish(job.seq):
-            await self._streams.erase("TASKS", job.seq)
+        await self.delete_task(job.address.lane, job.seq)
         if job.record.seals:
             await self._streams.purge("HUB", f"hub.record.{job.seq}")
 
@@ -287,7 +301,7 @@ class Ledger:
 
     async def drop_lane(self, lane: Lane) -> None:
         """Write down that a client has a queue no more."""
-        self._lanes.pop((lane.client, lane.route), None)
+        await self._end_lane(lane)
         await self._streams.purge("HUB", f"hub.lane.{lane.client}.{lane.route}")
 
     async def lanes(self) -> AsyncIterator[Lane]:

@@ -44,6 +44,11 @@ class Prefix:
             heapq.heappush(self._done, seq)
         return known
 
+    def leave(self) -> tuple[int, ...]:
+        """Give the places of all that is done with, when nothing more is known for certain."""
+        done, self._done = self._done, []
+        return tuple(done)
+
     def take(self) -> Cut:
         """Give what is to be deleted now, and forget it."""
         if not self._done:
