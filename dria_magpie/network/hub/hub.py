@@ -184,6 +184,9 @@ class Hub:
                     await self._dispatcher.note_all()
             except NetworkError as error:
                 logger.warning("the broker is away: %s", error, extra={"action": "broker_away"})
+            except Exception:
+                # Leases must run out whatever else is wrong.
+                logger.exception("a round failed", extra={"action": "round_failed"})
 
     async def _take(self, delivery: Delivery) -> None:
         if delivery.seq:

@@ -218,7 +218,7 @@ class Ledger:
         await self._streams.purge("TASKS", subject)
 
     async def begin_lane(self, lane: Lane) -> None:
-        """Note that a queue is read from its start: a task that was not seen may be before others."""
+        """Note that a queue is read from its start, as some of its tasks may not have been seen."""
         await self._end_lane(lane)
         self._lanes[lane.client, lane.route] = Prefix()
 
@@ -251,7 +251,7 @@ class Ledger:
 
     async def write(self) -> None:
         """Delete what is done with."""
-        for (client, route), prefix in self._lanes.items():
+        for (client, route), prefix in list(self._lanes.items()):
             await self._delete("TASKS", Lane(client, route).subject, prefix.take())
         for (client, run), kept in list(self._runs.items()):
             await self._delete("RESULTS", f"result.{client}.{run}.*", kept.prefix.take())
