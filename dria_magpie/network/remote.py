@@ -13,25 +13,22 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from dria_magpie import errors
 from dria_magpie.errors import (
     DrainedError,
     DriaMagpieError,
-    EngineError,
     InvalidInputError,
     NetworkError,
-    StateError,
 )
 from dria_magpie.models import NodeInfo, Task, TaskResult, Turn
+from dria_magpie.network.arrival import Arrival
 from dria_magpie.network.broker import Broker
 from dria_magpie.network.credentials.creds import Credentials
 from dria_magpie.network.pending import Pending, Ticket
-from dria_magpie.network.records import Order, Record, read_turns, split_parts, write_order
-from dria_magpie.network.verification import check_result
-from dria_magpie.node import Event, TurnDone
+from dria_magpie.network.records import write_order
+from dria_magpie.node import Event
 from dria_magpie.node.results import make_result
 from dria_magpie.workflow import ExecutionState, Failed, Finished, Workflow
-from dria_magpie.workflow.replay import complete, replay
+from dria_magpie.workflow.replay import complete
 
 logger = logging.getLogger(__name__)
 _HELLO, _CLOSING = 10.0, 5.0
@@ -157,7 +154,7 @@ class RemoteNetwork:
                 return
             ticket = await self._make_ticket(pending, task, workflow, state)
             payload = await self._wait(pending, ticket)
-            result = _Result(task, workflow, payload)
+            result = Arrival(task, workflow, payload)
         except DriaMagpieError as error:
             yield make_result(task, state, error=error)
             return
@@ -220,47 +217,6 @@ class RemoteNetwork:
         task.add_done_callback(self._tasks.discard)
 
 
-class _Result:
-    """What came back for a task, checked."""
-
-    def __init__(self, task: Task, workflow: Workflow, payload: bytes) -> None:
-        head, (ordered, recorded) = split_parts(payload)
-        self._task, self._workflow, self._head = task, workflow, head
-        self._order, record = Order.read(ordered), Record.read(recorded)
-        if not _is_same(self._order, workflow):
-            raise StateError("the network answered another task than was asked")
-        self._checked = check_result(self._order, workflow, record)
-        self._node = record.last.node if record.seals else ""
-        self._turns = read_turns((*self._order.given, *record.turns))
-
-    def events(self, known: int) -> list[Event]:
-        """Give the turns from one on, and the result."""
-        events: list[Event] = []
-        state: ExecutionState | None = None
-        last, seed = len(self._turns), self._order.seed
-        for count in range(known + 1, last):
-            some = self._turns[:count]
-            state = next(replay(self._workflow, some, seed=seed, start=state), None)
-            if state is None:
-                break  # the plainest way was not the one: what is sure comes at the end
-            events.append(TurnDone(self._task.key, state))
-        if last > known:
-            events.append(TurnDone(self._task.key, self._checked.state))
-        return [*events, self._make_result()]
-
-    def _make_result(self) -> TaskResult:
-        state, text, error = self._checked.state, self._checked.text, self._head.get("error")
-        failure = _read_error(error) if error else None
-        if failure is None and text is None:
-            failure = EngineError("the network gave no result")
-        return make_result(self._task, state, text=text, error=failure, node=self._node)
-
-
-def _is_same(order: Order, workflow: Workflow) -> bool:
-    """Tell whether a task is of a workflow; its text may be another version's."""
-    return order.workflow == workflow.model_dump_json() or order.parse_workflow() == workflow
-
-
 def _end_at_once(task: Task, workflow: Workflow, state: ExecutionState) -> TaskResult | None:
     """Give the result of a run that needs no model any more."""
     match complete(workflow, state):
@@ -283,14 +239,6 @@ def _name(task: Task, workflow: Workflow, state: ExecutionState | None) -> str:
 
 def _last_node(turns: tuple[Turn, ...]) -> str:
     return turns[-1].node if turns else ""
-
-
-def _read_error(told: Any) -> DriaMagpieError:
-    kind, text = str(told[0]), str(told[1])
-    known = getattr(errors, kind, None)
-    if isinstance(known, type) and issubclass(known, DriaMagpieError):
-        return known(text)
-    return EngineError(text)
 
 
 def _read_node(said: dict[str, Any]) -> NodeInfo:

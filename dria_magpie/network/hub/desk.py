@@ -119,10 +119,8 @@ class Desk:
         return not all(wanted.fit(member.info).reason for member in there)
 
     async def _results(self, client: str, asked: dict[str, Any]) -> Answer:
-        """Say which results there are of a run, or of some tasks; send those of the tasks."""
+        """Send the results that there are of some tasks, and say of which nobody knows."""
         run = _read_token(asked["run"])
-        if "ids" not in asked:
-            return {"ids": await self._ledger.results_of(client, run)}
         unknown = []
         for name in _read_ids(asked["ids"]):
             subject = f"{client}.{run}.{name}"

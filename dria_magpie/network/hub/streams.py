@@ -79,11 +79,6 @@ class Streams:
         order = json.dumps({"filter": subject, "seq": seq}).encode()
         await self._broker.publish(f"$JS.API.STREAM.PURGE.{stream}", order)
 
-    async def count(self, stream: str, subject: str) -> dict[str, int]:
-        """Count the messages of matching subjects."""
-        answer = await self._api(f"STREAM.INFO.{stream}", {"subjects_filter": subject})
-        return dict(answer.get("state", {}).get("subjects") or {})
-
     async def last(self, stream: str) -> int:
         """Give the place of the last message that a stream got."""
         answer = await self._api(f"STREAM.INFO.{stream}", {})

@@ -1,0 +1,85 @@
+"""The broker's streams: what they hold, how much of it, for how long, and who hears of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dria_magpie.network.credentials.permissions import MAX_PAYLOAD
+
+NOTE_AGAIN = 30.0
+WEEK = 7 * 24 * 3600
+_ONE = {"max_msgs_per_subject": 1, "discard": "new", "discard_new_per_subject": True}
+VERBS = ("hello", "lane", "results", "cancel", "forget", "close")
+_MOST_ASKED = 128 * 1024  # bytes of a question or of a beat
+
+
+def _for_members(kind: str) -> dict[str, Any]:
+    """Give what streams need that members publish to; see `Broker.hand_in`.
+
+    Whom a member names as the one to be answered, the broker would answer: as if the member could
+    publish there. And a subject that is no one's in particular could be made up without end.
+    """
+    kept = {"src": kind, "dest": "_INBOX.{{wildcard(1)}}.kept", "headers_only": True}
+    return {"no_ack": True, "republish": kept, **_ONE}
+
+
+STREAMS: tuple[dict[str, Any], ...] = (
+    # One message a task, so that a task that is handed in twice is one.
+    {
+        "name": "TASKS",
+        "subjects": ["task.*.*.*.*"],
+        "allow_direct": True,
+        "max_msg_size": MAX_PAYLOAD,
+        **_for_members("task.*.*.*.*"),
+    },
+    # What nodes hand in. The hub reads at its own pace; who floods fills only what is his own.
+    {
+        "name": "NODES",
+        "subjects": ["node.*.done", "node.*.state"],
+        "retention": "workqueue",
+        # Nodes keep what they hand in until the hub says that it has it.
+        "storage": "memory",
+        **_for_members("node.*.*"),
+        # More than nodes hand in at once; of the largest, what the broker sends to the hub unread.
+        "max_msgs_per_subject": 24,
+    },
+    {
+        "name": "DESK",
+        "subjects": [f"ask.*.{verb}" for verb in VERBS],
+        "retention": "workqueue",
+        "storage": "memory",
+        "max_msg_size": _MOST_ASKED,
+        **_for_members("ask.*.*"),
+        "max_msgs_per_subject": 16,
+    },
+    {
+        "name": "BEATS",
+        "subjects": ["alive.*"],
+        "retention": "workqueue",
+        "storage": "memory",
+        "max_msg_size": _MOST_ASKED,
+        **_for_members("alive.*"),
+        "max_msgs_per_subject": 4,
+    },
+    # One message a result, so that a result that is found twice is one; clients hear of it.
+    {
+        "name": "RESULTS",
+        "subjects": ["result.>"],
+        "allow_direct": True,
+        "max_age": WEEK * 10**9,
+        "republish": {"src": "result.>", "dest": "told.>"},
+        **_ONE,
+    },
+    {"name": "HUB", "subjects": ["hub.>"], "allow_direct": True, "max_msgs_per_subject": 1},
+    # Who works on what. A hub that dies finds it here; if the broker dies with it, tasks are given
+    # out once more, from where their records stand.
+    {
+        "name": "NOTES",
+        "subjects": ["note.>"],
+        "storage": "memory",
+        "allow_direct": True,
+        "max_msgs_per_subject": 1,
+        # One order less a task: nobody deletes a note, and those that count are written again.
+        "max_age": int(4 * NOTE_AGAIN * 1e9),
+    },
+)
