@@ -904,8 +904,9 @@ async def test_a_question_about_other_than_ones_own_names_reaches_nothing(
     await client.nats.flush()
     await expect_honest(shared, results)
     await expect_ok(shared)
-    kept = await shared.hub._ledger.results_of(network._credentials.token, "kept")
-    assert len(kept) == 2
+    wanted = {"subjects_filter": f"result.{network._credentials.token}.kept.*"}
+    told = await shared.hub._streams._api("STREAM.INFO.RESULTS", wanted)
+    assert len(told["state"]["subjects"]) == 2
 
 
 async def test_a_client_with_a_name_like_anothers_queue_does_not_read_it(field: Field) -> None:
