@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
-from dria_magpie.errors import StateError
 from dria_magpie.network.assignment import Assignment, Beat
 from dria_magpie.network.broker import Broker
 from dria_magpie.network.hub.board import Board, LaneKey
@@ -14,7 +12,6 @@ from dria_magpie.network.hub.job import Job
 from dria_magpie.network.hub.ledger import Ledger
 from dria_magpie.network.hub.placement import Placement
 from dria_magpie.network.hub.registry import Registry
-from dria_magpie.network.records import Record
 
 _MOST_CALLED_BACK = 64
 
@@ -124,10 +121,7 @@ class Dispatcher:
         word = Assignment.ended(nonce, "taken back")
         await self._broker.publish(f"work.{address}", word.to_bytes())
 
-    async def settle(self, address: str, payload: bytes) -> None:
+    async def settle(self, address: str, nonce: str) -> None:
         """Tell a node that what it handed in was read, so that it need not keep it."""
-        with suppress(StateError):
-            record = Record.read(payload)
-            if record.seals:
-                word = Assignment.ended(record.last.nonce, "settled")
-                await self._broker.publish(f"work.{address}", word.to_bytes())
+        word = Assignment.ended(nonce, "settled")
+        await self._broker.publish(f"work.{address}", word.to_bytes())

@@ -204,13 +204,7 @@ class Hub:
         elif kind == "alive":
             await self._take_beat(who, delivery)
         else:
-            await self._take_judged(delivery)
-
-    async def _take_judged(self, delivery: Delivery) -> None:
-        _, address, kind = delivery.subject.split(".")
-        await self._judge.take(address, delivery.payload)
-        if kind == "done":
-            await self._dispatcher.settle(address, delivery.payload)
+            await self._judge.take(who, delivery.payload)
 
     async def _take_beat(self, address: str, delivery: Delivery) -> None:
         try:

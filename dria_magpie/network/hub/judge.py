@@ -88,12 +88,19 @@ class Judge:
             if len(payload) > MOST_BYTES:
                 raise StateError(f"{len(payload):,} bytes are more than a network takes")
             record = Record.read(payload)
-            nonce = record.seals[-1].nonce if record.seals else ""
         except StateError as error:
             self._mark_invalid(address, str(error))
             return
+        nonce = record.last.nonce if record.seals else ""
         job = self._board.working(nonce)
-        if job is None or job.assigned is None or job.ending:
+        if job and job.ending:
+            return  # it was handed in before, and is not kept yet
+        await self._weigh(address, nonce, job, record)
+        if nonce and record.last.kind != "state":
+            await self._dispatcher.settle(address, nonce)
+
+    async def _weigh(self, address: str, nonce: str, job: Job | None, record: Record) -> None:
+        if job is None or job.assigned is None:
             logger.info("a result came too late", extra={"action": "late", "node": address})
             return
         if job.assigned.node != address:
