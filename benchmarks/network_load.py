@@ -86,13 +86,10 @@ async def _fill(field: Field, count: int, route: str = "") -> str:
         pending = Pending(broker, credentials.token, "filling")
         await pending.start()
         route = await pending.open_route((), workflow)
-    numbers = iter(range(count))
-
-    async def hand_in() -> None:
-        for number in numbers:
-            await broker.hand_in(f"task.{credentials.token}.{route}.run{count}.{number}", payload)
-
-    await asyncio.gather(*(hand_in() for _ in range(64)))
+    for number in range(count):
+        await broker.publish(f"task.{credentials.token}.{route}.run{count}.{number}", payload)
+        if number % 256 == 0:
+            await broker.flush()
     await broker.aclose()
     return route
 

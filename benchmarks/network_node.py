@@ -14,6 +14,7 @@ from dria_magpie import GenerationRequest, Node
 from dria_magpie.network.agent import Agent
 from dria_magpie.network.broker import Broker
 from dria_magpie.network.credentials.creds import Credentials
+from dria_magpie.network.loop import run
 from dria_magpie.network.signing import NodeKey
 from dria_magpie.testing import ScriptedEngine
 
@@ -44,4 +45,4 @@ async def _serve(url: str, hold: bool, creds: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1], sys.argv[2] == "1", sys.argv[3:]))
+    run(_serve(sys.argv[1], sys.argv[2] == "1", sys.argv[3:]))

@@ -23,10 +23,11 @@ def hub(
     """Run a network's hub: it gives tasks to nodes, and accepts what is right."""
     from dria_magpie.cli.log import log_as_json
     from dria_magpie.cli.network import open_home
+    from dria_magpie.network.loop import run
 
     home = open_home(directory)
     log_as_json()
-    raise typer.Exit(asyncio.run(_run(home)))
+    raise typer.Exit(run(_run(home)))
 
 
 async def _run(home: NetworkHome) -> int:

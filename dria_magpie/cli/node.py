@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +34,7 @@ def node(
     from dria_magpie.cli.connection import check_template, read_key
     from dria_magpie.cli.log import log_as_json
     from dria_magpie.engines import LlamaEngine, OpenAIEngine
+    from dria_magpie.network.loop import run
     from dria_magpie.node import Node
 
     check_template(chat_template, endpoint)
@@ -46,7 +46,7 @@ def node(
         ]
     made = Node(engines, slots=slots)
     log_as_json()
-    raise typer.Exit(asyncio.run(_serve(made, network, creds)))
+    raise typer.Exit(run(_serve(made, network, creds)))
 
 
 async def _serve(node: Node, url: str, creds: Path) -> int:

@@ -7,12 +7,13 @@ import contextlib
 import logging
 import platform
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from dria_magpie.errors import DrainedError, DriaMagpieError, NetworkError, StateError
 from dria_magpie.models import Task, TaskResult
 from dria_magpie.network.assignment import BEAT, Assignment, Beat
 from dria_magpie.network.broker import Broker, Delivery
+from dria_magpie.network.outbox import Outbox
 from dria_magpie.network.records import (
     MOST_BYTES,
     Order,
@@ -29,10 +30,6 @@ from dria_magpie.workflow.replay import replay
 logger = logging.getLogger(__name__)
 CHECKPOINT_AFTER = 1.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
-# The broker does not say so where the hub has not read as many results of this node as it keeps.
-_KEPT_WITHIN = 1.0
-_AT_ONCE = 16
-_SETTLED_WITHIN = 5.0
 
 
 @dataclass(slots=True)
@@ -44,7 +41,6 @@ class _Work:
     before: Record
     record: Record
     checked: float = 0.0  # seconds of generation at the last checkpoint
-    sending: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 class Agent:
@@ -66,11 +62,11 @@ class Agent:
         self._broker = broker
         self._key = key
         self._work: dict[str, asyncio.Task[None]] = {}
-        self._settled: dict[str, asyncio.Event] = {}
-        self._handing_in = asyncio.Semaphore(_AT_ONCE)
+        self._outbox = Outbox(broker, f"node.{key.address}.done")
         self._changed = asyncio.Event()
         self._draining = False
         node.address = key.address
+        broker.on_connect = self._outbox.send_all
 
     @property
     def address(self) -> str:
@@ -89,6 +85,7 @@ class Agent:
             DriaMagpieError: the node cannot start, or the network lets it no longer in.
         """
         await self._connect()
+        sending = asyncio.create_task(self._outbox.run())
         try:
             await self._node.start()
             await self._broker.subscribe(f"work.{self._key.address}", self._take)
@@ -101,9 +98,9 @@ class Agent:
                     await asyncio.wait_for(self._changed.wait(), BEAT)
             await self._beat()
         finally:
-            for work in self._work.values():
+            for work in (sending, *self._work.values()):
                 work.cancel()
-            await asyncio.gather(*self._work.values(), return_exceptions=True)
+            await asyncio.gather(sending, *self._work.values(), return_exceptions=True)
             await self._node.aclose()
             await self._broker.aclose()
 
@@ -126,6 +123,7 @@ class Agent:
         """Take no more; runs end after the call that they are at, and are handed back."""
         self._draining = True
         self._node.drain()
+        self._outbox.leave()
         # The hub hears of it before anything comes back.
         self._changed.set()
 
@@ -140,8 +138,9 @@ class Agent:
             hardware=f"{platform.machine()} {platform.system()}",
         )
         # Nobody listens while the hub is away, and the next one says the same.
-        with contextlib.suppress(NetworkError):
-            await self._broker.hand_in(f"alive.{self._key.address}", beat.to_bytes(), patience=BEAT)
+        if self._broker.is_up:
+            with contextlib.suppress(NetworkError):
+                await self._broker.publish(f"alive.{self._key.address}", beat.to_bytes())
 
     async def _take(self, delivery: Delivery) -> None:
         """Begin what the hub assigns; nobody else may publish here."""
@@ -151,9 +150,7 @@ class Agent:
             logger.warning("not understood: %s", error, extra={"action": "order_damaged"})
             return
         if assignment.end == "settled":
-            settled = self._settled.get(assignment.nonce)
-            if settled:
-                settled.set()
+            self._outbox.settle(assignment.nonce)
         elif assignment.end:
             self._cancel(assignment.nonce)
         elif assignment.nonce not in self._work:
@@ -186,10 +183,9 @@ class Agent:
         if result.error and kind == "done":
             told = (type(result.error).__name__, str(result.error)[:2000])
             # The next node goes on from what is finished, whatever ended it here.
-            await self._send("state", self._seal(work, "state"))
+            await self._checkpoint(work)
             work.record = replace(work.record, error=told)
         await self._hand_in(work, kind)
-        await asyncio.gather(*work.sending, return_exceptions=True)
         logger.info("a task was handed in", extra={"action": f"task_{kind}", **context})
 
     async def _make(self, work: _Work, model: str) -> TaskResult:
@@ -206,22 +202,19 @@ class Agent:
                 work.record = replace(work.record, turns=turns)
                 if event.state.seconds - work.checked >= CHECKPOINT_AFTER:
                     work.checked = event.state.seconds
-                    self._checkpoint(work)
+                    await self._checkpoint(work)
         raise StateError("the node gave no result")
 
-    def _checkpoint(self, work: _Work) -> None:
-        """Send where a run stands, without waiting for it."""
+    async def _checkpoint(self, work: _Work) -> None:
+        """Send where a run stands, without waiting for an answer."""
         payload = self._seal(work, "state")
-        if len(payload) > MOST_BYTES:
-            return
-        sending = asyncio.create_task(self._send("state", payload))
-        work.sending.add(sending)
-        sending.add_done_callback(work.sending.discard)
+        if len(payload) <= MOST_BYTES:
+            await self._send(payload)
 
-    async def _send(self, kind: str, payload: bytes) -> None:
-        # The next one, or the result, makes a lost one good.
+    async def _send(self, payload: bytes) -> None:
+        """Send where a run stands; the next time, or the result, makes a lost one good."""
         with contextlib.suppress(NetworkError):
-            await self._broker.hand_in(f"node.{self._key.address}.{kind}", payload)
+            await self._broker.publish(f"node.{self._key.address}.state", payload)
 
     async def _hand_in(self, work: _Work, kind: RecordKind) -> None:
         """Hand in what was made, which was paid for."""
@@ -230,36 +223,7 @@ class Agent:
             told = ("LimitError", f"the dialogue has grown beyond {MOST_BYTES:,} bytes")
             work.record = replace(work.before, error=told)
             payload = self._seal(work, "done")
-        settled = self._settled[work.nonce] = asyncio.Event()
-        try:
-            async with self._handing_in:
-                await self._repeat(payload, settled)
-        finally:
-            del self._settled[work.nonce]
-
-    async def _repeat(self, payload: bytes, settled: asyncio.Event) -> None:
-        """Send a result until the hub has it: the broker forgets it when it ends."""
-        wait = _FIRST_WAIT
-        while not settled.is_set():
-            pause = wait
-            try:
-                await self._broker.hand_in(
-                    f"node.{self._key.address}.done", payload, patience=_KEPT_WITHIN
-                )
-            except NetworkError as error:
-                reason = str(error)
-                if self._broker.is_closed:
-                    raise
-            else:
-                reason, pause = "the hub has not read it yet", _SETTLED_WITHIN
-            wait = min(2 * wait, _LONGEST_WAIT)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await settled.wait()
-                    return
-            logger.info("a result waits: %s", reason, extra={"action": "result_waits"})
-            if self._draining and pause is _SETTLED_WITHIN:
-                return  # it waits at the broker, and nobody may keep a node from leaving
+        await self._outbox.hand_in(work.nonce, payload)
 
     def _seal(self, work: _Work, kind: RecordKind) -> bytes:
         return work.record.sealed(work.order, self._key, work.nonce, kind).to_bytes()

@@ -7,12 +7,11 @@ from typing import Any
 from dria_magpie import errors
 from dria_magpie.errors import DriaMagpieError, EngineError, StateError
 from dria_magpie.models import Task, TaskResult
-from dria_magpie.network.records import Order, Record, read_turns, split_parts
+from dria_magpie.network.records import Order, Record, split_parts
 from dria_magpie.network.verification import check_result
 from dria_magpie.node import Event, TurnDone
 from dria_magpie.node.results import make_result
-from dria_magpie.workflow import ExecutionState, Workflow
-from dria_magpie.workflow.replay import replay
+from dria_magpie.workflow import Workflow
 
 
 class Arrival:
@@ -21,36 +20,26 @@ class Arrival:
     Args:
         task: what was handed in.
         workflow: its graph, parsed.
-        payload: the result as it travelled.
+        asked: the task as it travelled now.
+        payload: the result as it travelled, with the task as it travelled when that was made.
 
     Raises:
         StateError: it is not that task's, not signed by the nodes that it names, or no run of it.
     """
 
-    def __init__(self, task: Task, workflow: Workflow, payload: bytes) -> None:
+    def __init__(self, task: Task, workflow: Workflow, asked: bytes, payload: bytes) -> None:
         head, (ordered, recorded) = split_parts(payload)
-        self._task, self._workflow, self._head = task, workflow, head
-        self._order, record = Order.read(ordered), Record.read(recorded)
-        if not _is_same(self._order, workflow):
+        self._task, self._head = task, head
+        order, record = Order.read(ordered), Record.read(recorded)
+        if ordered != asked and not _is_same(order, workflow):
             raise StateError("the network answered another task than was asked")
-        self._checked = check_result(self._order, workflow, record)
+        self._checked = check_result(order, workflow, record)
         self._node = record.last.node if record.seals else ""
-        self._turns = read_turns((*self._order.given, *record.turns))
 
     def events(self, known: int) -> list[Event]:
         """Give the turns from one on, and the result."""
-        events: list[Event] = []
-        state: ExecutionState | None = None
-        last, seed = len(self._turns), self._order.seed
-        for count in range(known + 1, last):
-            some = self._turns[:count]
-            state = next(replay(self._workflow, some, seed=seed, start=state), None)
-            if state is None:
-                break  # the plainest way was not the one: what is sure comes at the end
-            events.append(TurnDone(self._task.key, state))
-        if last > known:
-            events.append(TurnDone(self._task.key, self._checked.state))
-        return [*events, self._make_result()]
+        states = self._checked.way[known + 1 :]
+        return [*(TurnDone(self._task.key, state) for state in states), self._make_result()]
 
     def _make_result(self) -> TaskResult:
         state, text, error = self._checked.state, self._checked.text, self._head.get("error")

@@ -18,7 +18,6 @@ from nats.errors import MaxPayloadError
 from dria_magpie.errors import LimitError, NetworkError
 from dria_magpie.network.credentials.connecting import connect_once
 from dria_magpie.network.credentials.creds import Credentials
-from dria_magpie.network.credentials.permissions import inbox_of
 from dria_magpie.network.credentials.refusal import explain_refusal
 
 logger = logging.getLogger(__name__)
@@ -26,7 +25,6 @@ PATIENCE = 5.0
 _TAKEN = 10077  # JetStream's code for "maximum messages per subject exceeded"
 _RECONNECT = 0.25
 _MOST_PENDING = 64 * 2**20
-_MARK = "Dria-Mark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +73,8 @@ class Broker:
     Args:
         url: of the broker: ``nats://``, ``tls://``, ``ws://`` or ``wss://``.
         credentials: who connects.
+
+    Attributes:
         on_connect: called after each connection but the first, as everything that was not stored
             may be lost.
 
@@ -82,12 +82,10 @@ class Broker:
         NetworkError: from every method that asks for an answer: there is none in time.
     """
 
-    def __init__(
-        self, url: str, credentials: Credentials, *, on_connect: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, url: str, credentials: Credentials) -> None:
+        self.on_connect: Callable[[], None] = lambda: None
         self._url = url
         self._credentials = credentials
-        self._on_connect = on_connect or (lambda: None)
         self._nc: Client | None = None
         self._waiting: dict[str, tuple[asyncio.Future[Msg], float]] = {}
         self._asked = 0
@@ -126,7 +124,6 @@ class Broker:
         _pass_over_bad_headers(nc)
         self._inbox = nc.new_inbox()
         await nc.subscribe(f"{self._inbox}.*", cb=self._take_answer)
-        await nc.subscribe(f"{inbox_of(self._credentials.token)}.kept", cb=self._hear_kept)
         self._watch = asyncio.create_task(self._expire())
 
     async def aclose(self) -> None:
@@ -145,20 +142,27 @@ class Broker:
                 await nc.close()
 
     async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> None:
-        """Send a message that nobody keeps; while the connection is away it waits for it.
+        """Send a message; while the connection is away it waits for it.
+
+        Nobody says whether it came. What members put into streams is not acknowledged: the broker
+        would answer on whatever subject a member names, be it another's.
 
         Raises:
             LimitError: it is larger than the broker takes.
         """
-        await self._publish(subject, payload, reply=reply)
-
-    async def _publish(self, subject: str, payload: bytes, **more: Any) -> None:
         try:
-            await self._client.publish(subject, payload, **more)
+            await self._client.publish(subject, payload, reply)
         except MaxPayloadError as error:
             raise LimitError(f"{len(payload):,} bytes are more than a network takes") from error
         except (NatsError, OSError) as error:
             raise NetworkError(f"the broker at {self._url} takes nothing: {error!r}") from error
+
+    async def flush(self) -> None:
+        """Wait until the broker has read what was sent."""
+        try:
+            await self._client.flush(int(PATIENCE))
+        except (NatsError, OSError, TimeoutError) as error:
+            raise NetworkError(self._explain_silence()) from error
 
     def new_inbox(self) -> str:
         """Give a subject for answers that nobody else may read."""
@@ -202,27 +206,6 @@ class Broker:
             raise NetworkError(f"the broker did not keep {subject}: {told.get('description')}")
         return int(answer["seq"])
 
-    async def hand_in(self, subject: str, payload: bytes, *, patience: float = PATIENCE) -> None:
-        """Put a message into a stream, as members do, and wait until the broker has kept it.
-
-        The broker would answer on whatever subject a member names, be it another's, so that it
-        answers nobody here: it sends word of what it keeps to the inbox of whose subject it is.
-
-        Raises:
-            NetworkError: it has not kept it, perhaps as there are as many of this subject as it
-                takes.
-        """
-        self._asked += 1
-        mark = f"{self._inbox}.{self._asked}"
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Msg] = loop.create_future()
-        self._waiting[mark] = (future, loop.time() + patience)
-        try:
-            await self._publish(subject, payload, headers={_MARK: mark})
-            await future
-        finally:
-            self._waiting.pop(mark, None)
-
     @property
     def _client(self) -> Client:
         if self._nc is None:
@@ -230,13 +213,7 @@ class Broker:
         return self._nc
 
     async def _take_answer(self, message: Msg) -> None:
-        self._settle(message.subject, message)
-
-    async def _hear_kept(self, message: Msg) -> None:
-        self._settle((message.headers or {}).get(_MARK, ""), message)
-
-    def _settle(self, token: str, message: Msg) -> None:
-        waiting = self._waiting.pop(token, None)
+        waiting = self._waiting.pop(message.subject, None)
         if waiting and not waiting[0].done():
             waiting[0].set_result(message)
 
@@ -273,7 +250,7 @@ class Broker:
         self._refused = None
         # Answers to what was asked before went to a connection that is gone.
         self._fail_all(NetworkError("the connection to the broker was lost and made again"))
-        self._on_connect()
+        self.on_connect()
 
 
 def read_answer(message: Msg) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from dria_magpie.errors import NetworkError, NoNodeError
+from dria_magpie.errors import DrainedError, DriaMagpieError, NetworkError, NoNodeError
 from dria_magpie.network.broker import Broker, Delivery
 from dria_magpie.network.fit import split_models
 from dria_magpie.workflow import Workflow
@@ -22,7 +22,6 @@ _ASK_WAIT = 5.0
 _PAUSE = 0.5
 _AT_ONCE = 500
 _ASK_AT_ONCE = 4
-_HAND_IN_WAIT = 1.0
 _GATHERING = 0.2
 
 
@@ -65,6 +64,7 @@ class Pending:
         self._asking = asyncio.Semaphore(_ASK_AT_ONCE)
         self._collected: list[str] = []
         self._doubtful = asyncio.Event()
+        self._drained = False
 
     async def start(self) -> None:
         """Listen for results and answers."""
@@ -83,13 +83,28 @@ class Pending:
 
         Raises:
             NetworkError: the network is closed meanwhile.
+            DrainedError: `drain` was called before it came.
         """
+        if self._drained:
+            raise _drained()
         self._tickets[ticket.id] = ticket
         try:
             await self._store(ticket)
             return await ticket.result
         finally:
             del self._tickets[ticket.id]
+            if not ticket.result.cancel() and not ticket.result.cancelled():
+                ticket.result.exception()  # who waited for it has gone, and need not hear of it
+
+    def drain(self) -> None:
+        """Have nobody wait for a result any more."""
+        self._drained = True
+        self._end(_drained())
+
+    def _end(self, error: DriaMagpieError) -> None:
+        for ticket in self._tickets.values():
+            if not ticket.result.done():
+                ticket.result.set_exception(error)
 
     async def open_route(self, models: tuple[str, ...], workflow: Workflow) -> str:
         """Give the queue for tasks that need these models.
@@ -127,6 +142,8 @@ class Pending:
                 await self.check()
             except NetworkError as error:
                 logger.info("the network is away: %s", error, extra={"action": "network_away"})
+                if self._broker.is_closed:
+                    self._end(error)
 
     async def check(self) -> None:
         """Ask after all tasks that are under way; hand in again what nobody knows of."""
@@ -180,7 +197,7 @@ class Pending:
         """Ask again and again, as a broker that ends takes questions with it."""
         while True:
             try:
-                await self._broker.hand_in(subject, question)
+                await self._broker.publish(subject, question)
                 async with asyncio.timeout(_ASK_WAIT):
                     return await asyncio.shield(future)
             except (NetworkError, TimeoutError) as error:
@@ -190,10 +207,10 @@ class Pending:
                 await asyncio.sleep(_PAUSE)
 
     async def _store(self, ticket: Ticket) -> None:
-        """Put a task into its queue; where it may be already, `check` finds out, and soon."""
+        """Put a task into its queue; whether it got there, `check` finds out."""
         subject = f"task.{self._client}.{ticket.route}.{self._run}.{ticket.id}"
         try:
-            await self._broker.hand_in(subject, ticket.payload, patience=_HAND_IN_WAIT)
+            await self._broker.publish(subject, ticket.payload)
         except NetworkError as error:
             if self._broker.is_closed:
                 raise
@@ -212,3 +229,7 @@ class Pending:
                 future.set_result(json.loads(delivery.payload))
             except ValueError as error:
                 future.set_exception(NetworkError(f"the hub answered nonsense: {error}"))
+
+
+def _drained() -> DrainedError:
+    return DrainedError("the client was drained; what is under way goes on in the network")

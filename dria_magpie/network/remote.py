@@ -76,7 +76,6 @@ class RemoteNetwork:
         self._broker: Broker | None = None
         self._pending: Pending | None = None
         self._nodes: tuple[NodeInfo, ...] = ()
-        self._drained = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -97,8 +96,8 @@ class RemoteNetwork:
         """
         if self._broker is not None:
             return
-        self._drained = asyncio.Event()
-        broker = Broker(self._url, self._credentials, on_connect=self._reconnect)
+        broker = Broker(self._url, self._credentials)
+        broker.on_connect = self._reconnect
         pending = Pending(broker, self._credentials.token, self._run)
         await broker.connect()
         try:
@@ -113,7 +112,8 @@ class RemoteNetwork:
 
     def drain(self) -> None:
         """Wait for nothing more; what is under way in the network of a named run goes on there."""
-        self._drained.set()
+        if self._pending:
+            self._pending.drain()
 
     async def aclose(self) -> None:
         """Disconnect. Results of a named run are kept for a week, those of others are deleted."""
@@ -154,7 +154,7 @@ class RemoteNetwork:
                 return
             ticket = await self._make_ticket(pending, task, workflow, state)
             payload = await self._wait(pending, ticket)
-            result = Arrival(task, workflow, payload)
+            result = Arrival(task, workflow, ticket.payload, payload)
         except DriaMagpieError as error:
             yield make_result(task, state, error=error)
             return
@@ -174,22 +174,15 @@ class RemoteNetwork:
 
     async def _wait(self, pending: Pending, ticket: Ticket) -> bytes:
         """Wait for a result; what is given up is taken back, unless the run has a name."""
-        obtaining = asyncio.ensure_future(pending.obtain(ticket))
-        drained = asyncio.ensure_future(self._drained.wait())
         try:
-            await asyncio.wait({obtaining, drained}, return_when=asyncio.FIRST_COMPLETED)
-            if obtaining.done():
-                return obtaining.result()
+            return await pending.obtain(ticket)
+        except DrainedError:
             if not self._named:
                 self._take_back(pending, ticket)
-            raise DrainedError("the client was drained; what is under way goes on in the network")
+            raise
         except asyncio.CancelledError:
             self._take_back(pending, ticket)
             raise
-        finally:
-            obtaining.cancel()
-            drained.cancel()
-            await asyncio.gather(obtaining, drained, return_exceptions=True)
 
     def _take_back(self, pending: Pending, ticket: Ticket) -> None:
         async def cancel() -> None:

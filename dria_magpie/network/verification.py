@@ -10,7 +10,7 @@ from dria_magpie.errors import StateError
 from dria_magpie.models import Turn
 from dria_magpie.network.records import Order, Record, read_turns
 from dria_magpie.workflow import ExecutionState, Failed, Finished, Workflow
-from dria_magpie.workflow.replay import complete, conclude, replay
+from dria_magpie.workflow.replay import complete, conclude, retrace
 
 UNTOUCHED = Record()
 # Seconds: a node counts those of its calls, the hub those of the calendar, which may be set.
@@ -40,17 +40,22 @@ class Checked:
     """A record that was found right.
 
     Attributes:
-        state: where the run stands after its last turn.
+        way: where the run stood at its start, and after each turn.
         text: the workflow's return value, if the run is complete; else None.
         failure: kind and text of the error that the workflow itself comes to after these turns,
             whoever runs it; None if it can go on.
         is_final: so it does without a turn of the node that handed it in: with others it may not.
     """
 
-    state: ExecutionState
+    way: tuple[ExecutionState, ...]
     text: str | None = None
     failure: tuple[str, str] | None = None
     is_final: bool = False
+
+    @property
+    def state(self) -> ExecutionState:
+        """Where the run stands after its last turn."""
+        return self.way[-1]
 
 
 def check_record(
@@ -133,17 +138,18 @@ def _follow(order: Order, workflow: Workflow, record: Record, made: tuple[Turn, 
     turns = (*read_turns(order.given), *made)
     kind = record.last.kind if record.seals else "state"
     failed = None
-    for state in replay(workflow, turns, seed=order.seed):
+    for way in retrace(workflow, turns, seed=order.seed):
+        state = way[-1]
         if kind == "done" and record.error is None:
             outcome = conclude(workflow, state)
             if isinstance(outcome, Finished):
-                return Checked(state=state, text=outcome.text)
+                return Checked(way=way, text=outcome.text)
             continue
         end = complete(workflow, state)
         if not isinstance(end, Failed):
-            return Checked(state=state)
+            return Checked(way=way)
         told = (type(end.error).__name__, str(end.error)[:_LONGEST_ERROR])
-        failed = failed or Checked(state=state, failure=told)
+        failed = failed or Checked(way=way, failure=told)
     if failed:
         return failed
     raise StateError("its turns are no run of the workflow")

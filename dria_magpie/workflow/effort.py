@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dria_magpie.workflow.graph import Workflow
-from dria_magpie.workflow.parts import Expression, WorkflowTask
+from dria_magpie.workflow.parts import Expression, TaskSize, WorkflowTask
 from dria_magpie.workflow.render import render
 from dria_magpie.workflow.similarity import CHUNK
 from dria_magpie.workflow.state import ExecutionState
@@ -31,6 +31,15 @@ class Effort:
             self._given += sum(len(render(entry)) for entry in entries)
             self._entries += len(entries)
 
+    def held(self, state: ExecutionState) -> int:
+        """Give a bound of the characters in a state's memory, each entry rendered."""
+        return self._given + state.memory.written
+
+    @property
+    def entries(self) -> int:
+        """A bound of the entries in memory."""
+        return self._entries
+
     def spend(self, workflow: Workflow, state: ExecutionState, answer: str = "") -> bool:
         """Count the move that comes next; tell whether it may still be made.
 
@@ -40,29 +49,24 @@ class Effort:
             answer: what the move may take as an answer.
         """
         memory = state.memory
-        work = self._given + memory.written
+        work = self.held(state)
         if state.step is not None and state.step < len(workflow.steps):
             step = workflow.steps[state.step]
             task = workflow.task(step.source)
             if task:
+                size = workflow.size(task.id)
                 # Each placeholder may be filled with all that there is.
-                filled = sum(message.content.count("{{") for message in task.messages)
-                work += self._weigh(task, state, answer) + filled * work
+                work += self._weigh(task, size, state, answer) + size.likely * work
             condition = step.condition
             if memory.files and condition and condition.expression == Expression.HAVE_SIMILAR:
                 work += len(memory.files) * (CHUNK + len(condition.expected)) * _LIKENESS
         self._left -= 1 + work // _MORE
         return self._left >= 0
 
-    def _weigh(self, task: WorkflowTask, state: ExecutionState, answer: str) -> int:
-        contents = histories = 0
-        for message in task.messages:
-            contents += len(message.content)
-            histories += message.role == "history"
-        inputs, outputs = len(task.inputs), len(task.outputs)
+    def _weigh(self, task: WorkflowTask, size: TaskSize, state: ExecutionState, answer: str) -> int:
         keys = len(state.memory.cache) + len(state.memory.stacks)
-        self._entries += outputs
-        read = self._entries * (inputs * _ENTRY_READ + histories * _ENTRY_SENT)
-        copied = outputs * (self._entries + keys) * _ENTRY_COPIED
+        self._entries += size.outputs
+        read = self._entries * (size.inputs * _ENTRY_READ + size.histories * _ENTRY_SENT)
+        copied = size.outputs * (self._entries + keys) * _ENTRY_COPIED
         parsed = 0 if task.output_schema is None else len(answer) * _PARSED
-        return contents * (1 + inputs) + read + copied + parsed
+        return size.characters * (1 + size.inputs) + read + copied + parsed

@@ -9,13 +9,14 @@ and ``model``; so is the message role ``history``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from dria_magpie.errors import GraphError
 from dria_magpie.models import Sampling
-from dria_magpie.workflow.parts import Config, Json, Part, ReturnValue, Step, WorkflowTask
+from dria_magpie.workflow.parts import Config, Json, Part, ReturnValue, Step, TaskSize, WorkflowTask
 from dria_magpie.workflow.plain import check_json
 
 
@@ -36,9 +37,6 @@ class Workflow(Part):
     steps: tuple[Step, ...] = ()
     return_value: ReturnValue
 
-    _tasks_by_id: dict[str, WorkflowTask] = PrivateAttr()
-    _steps_by_source: dict[str, int] = PrivateAttr()
-
     @model_validator(mode="before")
     @classmethod
     def _check_json(cls, values: Any) -> Any:
@@ -53,11 +51,18 @@ class Workflow(Part):
             return {**values, "external_memory": kept}
         return values
 
-    def model_post_init(self, _context: Any, /) -> None:
-        """Index tasks and steps; of several with one name the first counts."""
-        self._tasks_by_id = {task.id: task for task in reversed(self.tasks)}
-        pairs = reversed(list(enumerate(self.steps)))
-        self._steps_by_source = {step.source: index for index, step in pairs}
+    # Of several with one name the first counts.
+    @cached_property
+    def _tasks_by_id(self) -> Mapping[str, WorkflowTask]:
+        return {task.id: task for task in reversed(self.tasks)}
+
+    @cached_property
+    def _steps_by_source(self) -> Mapping[str, int]:
+        return {step.source: index for index, step in reversed(list(enumerate(self.steps)))}
+
+    @cached_property
+    def _sizes(self) -> Mapping[str, TaskSize]:
+        return {task.id: TaskSize.of(task) for task in reversed(self.tasks)}
 
     @classmethod
     def parse(cls, graph: Any) -> Workflow:
@@ -84,6 +89,10 @@ class Workflow(Part):
         """Give the first task of this id."""
         return self._tasks_by_id.get(task_id)
 
+    def size(self, task_id: str) -> TaskSize:
+        """Give the size of a task of this graph."""
+        return self._sizes[task_id]
+
     def step_from(self, source: str | None) -> int | None:
         """Give the position of the first step that starts at a task; None ends the run."""
         return None if source is None else self._steps_by_source.get(source)
@@ -91,7 +100,8 @@ class Workflow(Part):
     def evolve(self, **changes: Any) -> Workflow:
         """Give a copy with some attributes changed; the new values must be valid already."""
         copy = self.model_copy(update=changes)
-        copy.model_post_init(None)
+        for name in ("_tasks_by_id", "_steps_by_source", "_sizes"):
+            copy.__dict__.pop(name, None)
         return copy
 
     def model_dump(self, **options: Any) -> dict[str, Any]:

@@ -19,14 +19,22 @@ Example::
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from dria_magpie.errors import DriaMagpieError, LimitError, StepError
 from dria_magpie.models import GenerationRequest, Sampling
 from dria_magpie.workflow.graph import Workflow
 from dria_magpie.workflow.memory import Value
 from dria_magpie.workflow.parts import END, Operator, WorkflowTask
-from dria_magpie.workflow.render import check_length, render, render_messages, render_return
+from dria_magpie.workflow.render import (
+    check_length,
+    is_small,
+    render,
+    render_messages,
+    render_return,
+)
 from dria_magpie.workflow.schema import response_format
 from dria_magpie.workflow.state import ExecutionState
 
@@ -47,6 +55,19 @@ class NextCall:
 
     task_id: str
     request: GenerationRequest
+    state: ExecutionState
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A generation is due, of which only the answer matters: see `foresee`.
+
+    Attributes:
+        task_id: the task that asks.
+        state: the state that the answer goes into.
+    """
+
+    task_id: str
     state: ExecutionState
 
 
@@ -84,6 +105,7 @@ class Failed:
 
 
 Outcome = NextCall | Moved | Finished | Failed
+_Ask = Callable[[Workflow, WorkflowTask, Mapping[str, Value], ExecutionState], NextCall | Due]
 
 
 def advance(workflow: Workflow, state: ExecutionState) -> Outcome:
@@ -92,6 +114,35 @@ def advance(workflow: Workflow, state: ExecutionState) -> Outcome:
     Raises:
         StateError: the state points past the workflow's steps.
     """
+    return cast("Outcome", _advance(workflow, state, _call))
+
+
+def foresee(workflow: Workflow, state: ExecutionState, held: int, entries: int) -> Outcome | Due:
+    """Say the same, for a run whose answers are known already: its prompts are not written.
+
+    A call whose prompt might be too large, or that takes a schema, comes as `advance` has it.
+
+    Args:
+        workflow: the graph.
+        state: where the run stands.
+        held: no fewer than the characters that the state's memory holds, each entry rendered.
+        entries: no fewer than its entries.
+
+    Raises:
+        StateError: the state points past the workflow's steps.
+    """
+
+    def expect(
+        workflow: Workflow, task: WorkflowTask, values: Mapping[str, Value], state: ExecutionState
+    ) -> NextCall | Due:
+        if task.output_schema is None and is_small(workflow.size(task.id), held, entries):
+            return Due(task.id, state)
+        return _call(workflow, task, values, state)
+
+    return _advance(workflow, state, expect)
+
+
+def _advance(workflow: Workflow, state: ExecutionState, ask: _Ask) -> Outcome | Due:
     if state.error:
         return Failed(state.error)
     if int(state.seconds) >= workflow.config.max_time:
@@ -107,18 +158,17 @@ def advance(workflow: Workflow, state: ExecutionState) -> Outcome:
     task = workflow.task(step.source)
     if task is None:
         return Failed(StepError(f"the workflow has no task {step.source!r}"))
-    return _run(workflow, task, state)
+    return _run(workflow, task, state, ask)
 
 
-def _run(workflow: Workflow, task: WorkflowTask, state: ExecutionState) -> Outcome:
+def _run(workflow: Workflow, task: WorkflowTask, state: ExecutionState, ask: _Ask) -> Outcome | Due:
     values, state, missing = _read_inputs(task, state)
     try:
         if missing is not None:
             raise StepError(f"task {task.id!r} requires the input {missing!r}, which is absent")
         match task.operator:
             case Operator.GENERATION:
-                request = _request(workflow, task, values, state)
-                return NextCall(task.id, request, state)
+                return ask(workflow, task, values, state)
             case Operator.END:
                 return Moved(state.step_on(workflow))
             case Operator.SAMPLE:
@@ -130,6 +180,12 @@ def _run(workflow: Workflow, task: WorkflowTask, state: ExecutionState) -> Outco
                 )
     except StepError as error:
         return Moved(state.with_failure(workflow, error))
+
+
+def _call(
+    workflow: Workflow, task: WorkflowTask, values: Mapping[str, Value], state: ExecutionState
+) -> NextCall:
+    return NextCall(task.id, _request(workflow, task, values, state), state)
 
 
 def _read_inputs(
@@ -151,7 +207,7 @@ def _read_inputs(
 
 
 def _request(
-    workflow: Workflow, task: WorkflowTask, values: dict[str, Value], state: ExecutionState
+    workflow: Workflow, task: WorkflowTask, values: Mapping[str, Value], state: ExecutionState
 ) -> GenerationRequest:
     messages = render_messages(task, values)
     if not messages:
@@ -170,7 +226,7 @@ def _request(
     )
 
 
-def _sample(task: WorkflowTask, values: dict[str, Value], state: ExecutionState) -> str:
+def _sample(task: WorkflowTask, values: Mapping[str, Value], state: ExecutionState) -> str:
     """Append to the last message one random entry of each list that an input names."""
     messages = render_messages(task, values)
     text = messages[-1].content if messages else ""

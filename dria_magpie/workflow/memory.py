@@ -7,7 +7,7 @@ An entry is a text, kept verbatim, or a JSON object that came with the workflow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from dria_magpie.errors import StepError
@@ -55,7 +55,8 @@ class Memory:
         Raises:
             StepError: the run has stored more than `MOST_WRITTEN` characters.
         """
-        return replace(self, cache={**self.cache, key: entry}, written=self._count(entry))
+        written = self._count(entry)
+        return Memory({**self.cache, key: entry}, self.stacks, self.files, written)
 
     def push(self, key: str, entry: Entry) -> Memory:
         """Append to a list, which begins with its first entry.
@@ -64,7 +65,7 @@ class Memory:
             StepError: the run has stored more than `MOST_WRITTEN` characters.
         """
         stacks = {**self.stacks, key: (*self.stacks.get(key, ()), entry)}
-        return replace(self, stacks=stacks, written=self._count(entry))
+        return Memory(self.cache, stacks, self.files, self._count(entry))
 
     def insert(self, text: str) -> Memory:
         """Add a text to the store of ``HaveSimilar``.
@@ -72,7 +73,8 @@ class Memory:
         Raises:
             StepError: the run has stored more than `MOST_WRITTEN` characters.
         """
-        return replace(self, files=self.files + split_chunks(text), written=self._count(text))
+        files = self.files + split_chunks(text)
+        return Memory(self.cache, self.stacks, files, self._count(text))
 
     def _count(self, entry: Entry) -> int:
         written = self.written + (len(entry) if isinstance(entry, str) else 0)
@@ -85,7 +87,8 @@ class Memory:
         entries = self.stacks.get(key, ())
         if not entries:
             return None, self
-        return entries[-1], replace(self, stacks={**self.stacks, key: entries[:-1]})
+        stacks = {**self.stacks, key: entries[:-1]}
+        return entries[-1], Memory(self.cache, stacks, self.files, self.written)
 
     def peek(self, key: str, index: int) -> Entry | None:
         """Look at one entry of a list; 0 is the oldest."""

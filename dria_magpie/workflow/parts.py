@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum, StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -65,6 +67,10 @@ Whole = Annotated[
 ]
 
 
+def _is_unplain(value: object) -> bool:
+    return value is None or isinstance(value, Enum)
+
+
 class Part(BaseModel):
     """A part of the graph: null counts as absent, and unknown fields are passed over.
 
@@ -72,11 +78,15 @@ class Part(BaseModel):
     not see that.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, ignored_types=(cached_property,)
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _read_plainly(cls, values: Any) -> Any:
+        if type(values) is dict and not any(map(_is_unplain, values.values())):
+            return values
         if isinstance(values, Mapping):
             given = ((name, value) for name, value in values.items() if value is not None)
             return {name: v.value if isinstance(v, Enum) else v for name, v in given}
@@ -174,6 +184,52 @@ class WorkflowTask(Part):
             msg = "with open_user_turn the last message is an empty one of the role user"
             raise ValueError(msg)
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSize:
+    """What bounds a task's prompt and its work, whatever its inputs are.
+
+    Attributes:
+        texts: messages that are no histories.
+        histories: messages that are.
+        characters: of all messages.
+        placeholders: no fewer than there are in them.
+        likely: about as many as there are.
+        inputs: values that the task reads.
+        outputs: places that its answer goes into.
+        keys: characters of its inputs' keys, which literals stand in.
+    """
+
+    texts: int
+    histories: int
+    characters: int
+    placeholders: int
+    likely: int
+    inputs: int
+    outputs: int
+    keys: int
+
+    @classmethod
+    def of(cls, task: WorkflowTask) -> TaskSize:
+        """Measure a task."""
+        histories = characters = placeholders = likely = 0
+        for message in task.messages:
+            content = message.content
+            histories += message.role == "history"
+            characters += len(content)
+            placeholders += content.count("{")
+            likely += content.count("{{")
+        return cls(
+            texts=len(task.messages) - histories,
+            histories=histories,
+            characters=characters,
+            placeholders=placeholders,
+            likely=likely,
+            inputs=len(task.inputs),
+            outputs=len(task.outputs),
+            keys=sum([len(part.value.key) for part in task.inputs]),
+        )
 
 
 class Condition(Part):

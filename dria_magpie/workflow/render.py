@@ -10,11 +10,18 @@ from functools import lru_cache
 from dria_magpie.errors import StepError
 from dria_magpie.models import Message, Role
 from dria_magpie.workflow.memory import Entry, Memory, Value
-from dria_magpie.workflow.parts import MessageTemplate, PostProcess, ReturnValue, WorkflowTask
+from dria_magpie.workflow.parts import (
+    MessageTemplate,
+    PostProcess,
+    ReturnValue,
+    TaskSize,
+    WorkflowTask,
+)
 
 # More than any model reads; graphs of strangers must not take a node's memory.
 LONGEST = 16_000_000
 MOST_MESSAGES = 100_000
+_LONGEST_NUMBER = 20
 # The characters that Unicode calls white space; str.strip() would take control characters too.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
@@ -79,6 +86,21 @@ def render_messages(task: WorkflowTask, values: Mapping[str, Value]) -> tuple[Me
         if len(messages) > MOST_MESSAGES:
             raise StepError(f"the prompt of task {task.id!r} exceeds {MOST_MESSAGES:,} messages")
     return tuple(messages)
+
+
+def is_small(size: TaskSize, held: int, entries: int) -> bool:
+    """Tell whether a task's messages can surely be rendered, and are some.
+
+    Args:
+        size: of the task.
+        held: no fewer than the characters that memory holds, each entry rendered.
+        entries: no fewer than its entries.
+    """
+    # Of any one value: lists have separators, a literal is its key, a size is a number.
+    most = held + 2 * entries + size.keys + _LONGEST_NUMBER
+    filled = (size.placeholders + size.histories + size.inputs) * most
+    messages = size.texts + size.histories * entries
+    return size.texts > 0 and size.characters + filled <= LONGEST and messages <= MOST_MESSAGES
 
 
 def check_length(characters: int) -> None:

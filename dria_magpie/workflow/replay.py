@@ -14,7 +14,16 @@ from dria_magpie.models import Turn
 from dria_magpie.workflow.answer import take_answer
 from dria_magpie.workflow.effort import Effort
 from dria_magpie.workflow.graph import Workflow
-from dria_magpie.workflow.interpreter import Failed, Finished, Moved, NextCall, Outcome, advance
+from dria_magpie.workflow.interpreter import (
+    Due,
+    Failed,
+    Finished,
+    Moved,
+    NextCall,
+    Outcome,
+    advance,
+    foresee,
+)
 from dria_magpie.workflow.state import ExecutionState
 
 MOST_BRANCHES = 256
@@ -22,17 +31,27 @@ MOST_BRANCHES = 256
 _MOST = 2**53
 
 
-def replay(
-    workflow: Workflow,
-    turns: Sequence[Turn],
-    *,
-    seed: int = 0,
-    start: ExecutionState | None = None,
-) -> Iterator[ExecutionState]:
+def replay(workflow: Workflow, turns: Sequence[Turn], *, seed: int = 0) -> Iterator[ExecutionState]:
     """Give the states that a run can have reached with exactly these generations on record.
 
-    Each is the state right after the last turn's answer was taken, as `TurnDone` has it: `advance`
-    goes on from it as the run did. Without turns it is the state at the start.
+    Each is the last one of a `retrace`.
+
+    Args:
+        workflow: the graph.
+        turns: every generation, oldest first; of anybody.
+        seed: what the run's ``sample`` draws by.
+    """
+    for states in retrace(workflow, turns, seed=seed):
+        yield states[-1]
+
+
+def retrace(
+    workflow: Workflow, turns: Sequence[Turn], *, seed: int = 0
+) -> Iterator[tuple[ExecutionState, ...]]:
+    """Give the ways that a run can have taken with exactly these generations on record.
+
+    Each is the state at the start, and those right after each turn's answer was taken, as
+    `TurnDone` has them: `advance` goes on from the last as the run did.
 
     A call that failed leaves no turn, and a run survives it only by a fallback. So wherever a step
     has one, its call may have failed, and explanations branch. They come depth first, an answer
@@ -47,8 +66,6 @@ def replay(
         workflow: the graph.
         turns: every generation, oldest first; of anybody.
         seed: what the run's ``sample`` draws by.
-        start: a state that the first of these turns lead to, from where to go on; None for the
-            start of the run.
 
     Yields:
         Nothing if the turns are of no run of this workflow. Nothing more after 256 explanations,
@@ -58,22 +75,25 @@ def replay(
     if not 0 <= seed < _MOST or not all(0 <= turn.seconds < _MOST for turn in turns):
         return
     effort = Effort(workflow)
+    way = [ExecutionState.start(workflow, seed=seed)]
     # What would fall out at the far end is never looked at: it comes after too many others.
-    begun = start or ExecutionState.start(workflow, seed=seed)
-    pending = deque([begun], maxlen=MOST_BRANCHES)
+    pending = deque([way[0]], maxlen=MOST_BRANCHES)
     for _ in range(MOST_BRANCHES):
         if not pending:
             return
         state: ExecutionState | None = pending.pop()
-        while state and len(state.turns) < len(turns):
-            turn = turns[len(state.turns)]
+        while state and (known := len(state.turns)) < len(turns):
+            turn = turns[known]
             if not effort.spend(workflow, state, turn.text):
                 return
-            state, other = _follow(workflow, state, turn)
+            state, other = _follow(workflow, state, turn, effort)
             if other:
                 pending.append(other)
+            if state and len(state.turns) > known:
+                # The last branch was the deepest one: what is below its end is its own way, too.
+                way[known + 1 :] = [state]
         if state:
-            yield state
+            yield tuple(way)
 
 
 def complete(workflow: Workflow, state: ExecutionState) -> Finished | Failed | NextCall | None:
@@ -120,17 +140,22 @@ def _complete(
 
 
 def _follow(
-    workflow: Workflow, state: ExecutionState, turn: Turn
+    workflow: Workflow, state: ExecutionState, turn: Turn, effort: Effort
 ) -> tuple[ExecutionState | None, ExecutionState | None]:
     """Give the state that comes next, and the other one that may; None where there is none."""
-    outcome = _advance(workflow, state)
+    try:
+        outcome = foresee(workflow, state, effort.held(state), effort.entries)
+    except DriaMagpieError:
+        return None, None
     if isinstance(outcome, Moved):
         return outcome.state, None
-    if not isinstance(outcome, NextCall):
+    if not isinstance(outcome, NextCall | Due):
         return None, None
     failed = _fail(workflow, outcome)
     if outcome.task_id != turn.task_id:
         return failed, None
+    if isinstance(outcome, Due):
+        return outcome.state.with_turn(turn).with_output(workflow, turn.text), failed
     return take_answer(workflow, outcome, turn), failed
 
 
@@ -141,7 +166,7 @@ def _advance(workflow: Workflow, state: ExecutionState) -> Outcome:
         return Failed(error)
 
 
-def _fail(workflow: Workflow, call: NextCall) -> ExecutionState | None:
+def _fail(workflow: Workflow, call: NextCall | Due) -> ExecutionState | None:
     step = call.state.current_step(workflow)
     if step is None or step.fallback is None:
         return None

@@ -67,7 +67,16 @@ class ExecutionState:
 
     def with_turn(self, turn: Turn) -> ExecutionState:
         """Give the state with a generation on record; its time is added, the position stays."""
-        return self.evolve(turns=(*self.turns, turn), seconds=self.seconds + turn.seconds)
+        # Spelt out, here and below, as `replace` takes three times as long.
+        return ExecutionState(
+            memory=self.memory,
+            step=self.step,
+            steps_done=self.steps_done,
+            seconds=self.seconds + turn.seconds,
+            seed=self.seed,
+            turns=(*self.turns, turn),
+            error=self.error,
+        )
 
     def with_output(self, workflow: Workflow, text: str) -> ExecutionState:
         """Give the state after the current task answered: outputs stored, next step chosen."""
@@ -79,14 +88,16 @@ class ExecutionState:
                 memory = _store(memory, output, text)
         except StepError as error:
             return self.with_failure(workflow, error)
-        return self.evolve(memory=memory).step_on(workflow)
+        return self._step_on(workflow, step, memory)
 
     def step_on(self, workflow: Workflow) -> ExecutionState:
         """Give the state after the current task succeeded: its condition decides the next step."""
-        step = self.current_step(workflow)
+        return self._step_on(workflow, self.current_step(workflow), self.memory)
+
+    def _step_on(self, workflow: Workflow, step: Step | None, memory: Memory) -> ExecutionState:
         if step is None:
             return self
-        target, memory = step.target, self.memory
+        target = step.target
         if step.condition:
             value, memory = memory.access(step.condition.input)
             try:
@@ -95,8 +106,15 @@ class ExecutionState:
                 # What the comparison popped is gone, as with the inputs of a failed task.
                 return self.evolve(memory=memory).with_failure(workflow, error)
             target = step.target if met else step.condition.target_if_not
-        following = workflow.step_from(target)
-        return self.evolve(memory=memory, step=following, steps_done=self.steps_done + 1)
+        return ExecutionState(
+            memory=memory,
+            step=workflow.step_from(target),
+            steps_done=self.steps_done + 1,
+            seconds=self.seconds,
+            seed=self.seed,
+            turns=self.turns,
+            error=self.error,
+        )
 
     def with_failure(self, workflow: Workflow, error: DriaMagpieError) -> ExecutionState:
         """Give the state after the current task failed: at its fallback, or failed for good."""

@@ -27,6 +27,7 @@ from dria_magpie.workflow import (
     replay,
     take_answer,
 )
+from dria_magpie.workflow.interpreter import foresee
 from tests.unit.flow import edge, graph, read, task, user, when
 from tests.unit.graphs import answers, graphs
 
@@ -196,11 +197,11 @@ def test_without_turns_there_is_the_start():
 def test_explanations_are_made_one_at_a_time(monkeypatch):
     asked = []
 
-    def counted(workflow, state):
+    def counted(workflow, state, *bounds):
         asked.append(state)
-        return advance(workflow, state)
+        return foresee(workflow, state, *bounds)
 
-    monkeypatch.setattr(importlib.import_module("dria_magpie.workflow.replay"), "advance", counted)
+    monkeypatch.setattr(importlib.import_module("dria_magpie.workflow.replay"), "foresee", counted)
     workflow = parse(task("a"), steps=[edge("a", "a", fallback="a")], max_steps=100)
     states = replay(workflow, [say("a")] * 4)
     assert not asked

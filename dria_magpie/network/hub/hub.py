@@ -67,7 +67,8 @@ class Hub:
         stalled_after: float = STALLED_AFTER,
         check_share: float = SHARE,
     ) -> None:
-        self._broker = Broker(url, credentials, on_connect=self._reconnect)
+        self._broker = Broker(url, credentials)
+        self._broker.on_connect = self._reconnect
         streams = self._streams = Streams(self._broker)
         self._ledger = Ledger(self._broker, streams)
         self._registry = Registry(self._ledger, bar, names)

@@ -131,7 +131,7 @@ class Job:
             raise LimitError(f"the graph has more than {MOST_PARTS:,} parts, or signs {{ [ and ,")
         workflow = order.parse_workflow()
         turns = read_turns(order.given)
-        if not any(replay(workflow, turns, seed=order.seed)):
+        if turns and not any(replay(workflow, turns, seed=order.seed)):
             # A node could do nothing with it, and would seem to have lost it.
             raise StateError("the turns that came with the task are no run of its workflow")
         task = Task(workflow=workflow, models=order.models, id=subject)

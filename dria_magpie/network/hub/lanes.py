@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,16 +25,35 @@ AT_HAND = 16
 # Of one client; each queue has readers and tasks of its own.
 MOST_LANES = 32
 MOST_BYTES_AT_HAND = 8 * 2**20
-_READERS = 4
+_READERS = _AT_ONCE = 4
 _POLL = 20.0
 _PAUSE = 0.3
 _REFUSED = 0.1
 
 
+class _Room:
+    """Room for tasks of a queue at hand, given away for some at once: each order costs time."""
+
+    def __init__(self) -> None:
+        self._parts = asyncio.Semaphore(AT_HAND // _AT_ONCE)
+        self._rest = 0
+
+    async def take(self) -> None:
+        """Wait for room for as many tasks as are read at once."""
+        await self._parts.acquire()
+
+    def give(self, tasks: int) -> None:
+        """Note that there is room for more."""
+        self._rest += tasks
+        while self._rest >= _AT_ONCE:
+            self._rest -= _AT_ONCE
+            self._parts.release()
+
+
 @dataclass(slots=True)
 class _Reader:
     task: asyncio.Task[None]
-    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_HAND))
+    room: _Room = field(default_factory=_Room)
 
 
 class Lanes:
@@ -97,7 +117,7 @@ class Lanes:
         """Note that a task of a queue has left for a node."""
         reader = self._readers.get(key)
         if reader:
-            reader.room.release()
+            reader.room.give(1)
 
     def read_anew(self) -> None:
         """Read every queue from its start, as the broker was away and may have forgotten who reads.
@@ -141,7 +161,7 @@ class Lanes:
                 logger.exception("a queue cannot be read", extra={"action": "queue_broken"})
             await asyncio.sleep(_PAUSE)
 
-    async def _read_on(self, lane: Lane, room: asyncio.Semaphore) -> None:
+    async def _read_on(self, lane: Lane, room: _Room) -> None:
         """Read a queue from its start until the broker forgets who reads."""
         broken = self._broken
         await self._ledger.begin_lane(lane)
@@ -164,19 +184,19 @@ class Lanes:
                 pull.cancel()
             await asyncio.gather(*pulls, return_exceptions=True)
 
-    async def _pull(self, lane: Lane, room: asyncio.Semaphore, doubtful: int) -> None:
+    async def _pull(self, lane: Lane, room: _Room, doubtful: int) -> None:
         reader = await self._streams.reader("TASKS", _name((lane.client, lane.route)))
         try:
             while True:
-                await room.acquire()
-                kept = False
+                await room.take()
+                kept = 0
                 try:
                     await self._wait_for_room(lane.client)
-                    found = await reader.pull(_POLL)
-                    kept = found is not None and await _finish(self._take(lane, found, doubtful))
+                    async with aclosing(reader.pull(_AT_ONCE, _POLL)) as deliveries:
+                        async for found in deliveries:
+                            kept += await _finish(self._take(lane, found, doubtful))
                 finally:
-                    if not kept:
-                        room.release()
+                    room.give(_AT_ONCE - kept)
         finally:
             await reader.aclose()
 

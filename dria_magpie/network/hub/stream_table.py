@@ -13,14 +13,9 @@ VERBS = ("hello", "lane", "results", "cancel", "forget", "close")
 _MOST_ASKED = 128 * 1024  # bytes of a question or of a beat
 
 
-def _for_members(kind: str) -> dict[str, Any]:
-    """Give what streams need that members publish to; see `Broker.hand_in`.
-
-    Whom a member names as the one to be answered, the broker would answer: as if the member could
-    publish there. And a subject that is no one's in particular could be made up without end.
-    """
-    kept = {"src": kind, "dest": "_INBOX.{{wildcard(1)}}.kept", "headers_only": True}
-    return {"no_ack": True, "republish": kept, **_ONE}
+# Whom a member names as the one to be answered, the broker would answer: as if the member could
+# publish there.
+_OF_MEMBERS = {"no_ack": True, **_ONE}
 
 
 STREAMS: tuple[dict[str, Any], ...] = (
@@ -30,7 +25,7 @@ STREAMS: tuple[dict[str, Any], ...] = (
         "subjects": ["task.*.*.*.*"],
         "allow_direct": True,
         "max_msg_size": MAX_PAYLOAD,
-        **_for_members("task.*.*.*.*"),
+        **_OF_MEMBERS,
     },
     # What nodes hand in. The hub reads at its own pace; who floods fills only what is his own.
     {
@@ -39,7 +34,7 @@ STREAMS: tuple[dict[str, Any], ...] = (
         "retention": "workqueue",
         # Nodes keep what they hand in until the hub says that it has it.
         "storage": "memory",
-        **_for_members("node.*.*"),
+        **_OF_MEMBERS,
         # More than nodes hand in at once; of the largest, what the broker sends to the hub unread.
         "max_msgs_per_subject": 24,
     },
@@ -49,7 +44,7 @@ STREAMS: tuple[dict[str, Any], ...] = (
         "retention": "workqueue",
         "storage": "memory",
         "max_msg_size": _MOST_ASKED,
-        **_for_members("ask.*.*"),
+        **_OF_MEMBERS,
         "max_msgs_per_subject": 16,
     },
     {
@@ -58,7 +53,7 @@ STREAMS: tuple[dict[str, Any], ...] = (
         "retention": "workqueue",
         "storage": "memory",
         "max_msg_size": _MOST_ASKED,
-        **_for_members("alive.*"),
+        **_OF_MEMBERS,
         "max_msgs_per_subject": 4,
     },
     # One message a result, so that a result that is found twice is one; clients hear of it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -118,24 +118,30 @@ class Reader:
         """Make the subscription."""
         self._subscription = await self._broker.subscribe(self._inbox, self._take)
 
-    async def pull(self, patience: float) -> Delivery | None:
-        """Wait for the next message; None if there is none in time.
+    async def pull(self, most: int, patience: float) -> AsyncGenerator[Delivery, None]:
+        """Give the next messages: so many, or those that come in time.
+
+        Args:
+            most: how many.
+            patience: seconds, for all of them.
 
         Raises:
             NetworkError: the consumer is gone, as after a restart of the broker.
         """
-        order = json.dumps({"batch": 1, "expires": int(patience * 1e9)}).encode()
+        order = json.dumps({"batch": most, "expires": int(patience * 1e9)}).encode()
         await self._broker.publish(self._subject, order, reply=self._inbox)
-        try:
-            async with asyncio.timeout(patience + _GRACE):
-                found = await self._came.get()
-        except TimeoutError as error:
-            raise NetworkError("the broker has forgotten who reads") from error
-        if found.status == _NOTHING:
-            return None
-        if found.status:
-            raise NetworkError(f"the broker lets nobody read: status {found.status}")
-        return found
+        until = asyncio.get_running_loop().time() + patience + _GRACE
+        for _ in range(most):
+            try:
+                async with asyncio.timeout_at(until):
+                    found = await self._came.get()
+            except TimeoutError as error:
+                raise NetworkError("the broker has forgotten who reads") from error
+            if found.status == _NOTHING:
+                return
+            if found.status:
+                raise NetworkError(f"the broker lets nobody read: status {found.status}")
+            yield found
 
     async def aclose(self) -> None:
         """Read no more."""
