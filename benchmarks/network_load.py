@@ -13,8 +13,8 @@ from benchmarks.table import Figure, say
 from dria_magpie import Dria, MagPie, Task
 from dria_magpie.network.broker import Broker
 from dria_magpie.network.credentials.creds import Credentials
+from dria_magpie.network.order import write_order
 from dria_magpie.network.pending import Pending
-from dria_magpie.network.records import write_order
 from dria_magpie.workflow import ExecutionState
 
 CROWD = 1_000

@@ -7,40 +7,20 @@ import contextlib
 import logging
 import platform
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 
 from dria_magpie.errors import DrainedError, DriaMagpieError, NetworkError, StateError
-from dria_magpie.models import Task, TaskResult
+from dria_magpie.models import TaskResult
 from dria_magpie.network.assignment import BEAT, Assignment, Beat
-from dria_magpie.network.broker import Broker, Delivery
+from dria_magpie.network.broker import Broker
+from dria_magpie.network.delivery import Delivery
+from dria_magpie.network.order import MOST_BYTES
 from dria_magpie.network.outbox import Outbox
-from dria_magpie.network.records import (
-    MOST_BYTES,
-    Order,
-    Record,
-    RecordKind,
-    read_turns,
-    write_turn,
-)
 from dria_magpie.network.signing import NodeKey
+from dria_magpie.network.work import Work
 from dria_magpie.node import Node
-from dria_magpie.workflow import ExecutionState, Workflow
-from dria_magpie.workflow.replay import replay
 
 logger = logging.getLogger(__name__)
-CHECKPOINT_AFTER = 1.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0
-
-
-@dataclass(slots=True)
-class _Work:
-    """An assignment that is worked on."""
-
-    nonce: str
-    order: Order
-    before: Record
-    record: Record
-    checked: float = 0.0  # seconds of generation at the last checkpoint
 
 
 class Agent:
@@ -173,69 +153,31 @@ class Agent:
         context = {"nonce": assignment.nonce}
         logger.info("a task was begun", extra={"action": "task_begun", **context})
         try:
-            order, before = Order.read(assignment.order), Record.read(assignment.record)
-            work = _Work(assignment.nonce, order, before, before)
-            result = await self._make(work, assignment.model)
+            work = Work.of(assignment, self._key)
+            result = await self._make(work)
         except DriaMagpieError as error:
             logger.warning("a task cannot be run: %s", error, extra={"action": "task_refused"})
             return
-        kind: RecordKind = "handed back" if isinstance(result.error, DrainedError) else "done"
-        if result.error and kind == "done":
-            told = (type(result.error).__name__, str(result.error)[:2000])
+        if result.error and not isinstance(result.error, DrainedError):
             # The next node goes on from what is finished, whatever ended it here.
             await self._checkpoint(work)
-            work.record = replace(work.record, error=told)
-        await self._hand_in(work, kind)
+        kind, payload = work.end(result)
+        await self._outbox.hand_in(work.nonce, payload)
         logger.info("a task was handed in", extra={"action": f"task_{kind}", **context})
 
-    async def _make(self, work: _Work, model: str) -> TaskResult:
-        order = work.order
-        workflow = order.parse_workflow()
-        state = _resume(order, workflow, work.record)
-        work.checked = state.seconds
-        task = Task(workflow=workflow, models=order.models, id=work.nonce)
-        async with aclosing(self._node.run(task, workflow, model, state)) as events:
+    async def _make(self, work: Work) -> TaskResult:
+        task, workflow, state = work.begin()
+        async with aclosing(self._node.run(task, workflow, work.model, state)) as events:
             async for event in events:
                 if isinstance(event, TaskResult):
                     return event
-                turns = (*work.record.turns, write_turn(event.turn))
-                work.record = replace(work.record, turns=turns)
-                if event.state.seconds - work.checked >= CHECKPOINT_AFTER:
-                    work.checked = event.state.seconds
+                if work.add(event.turn, event.state.seconds):
                     await self._checkpoint(work)
         raise StateError("the node gave no result")
 
-    async def _checkpoint(self, work: _Work) -> None:
-        """Send where a run stands, without waiting for an answer."""
-        payload = self._seal(work, "state")
+    async def _checkpoint(self, work: Work) -> None:
+        """Send where a run stands: the next time, or the result, makes a lost one good."""
+        payload = work.seal("state")
         if len(payload) <= MOST_BYTES:
-            await self._send(payload)
-
-    async def _send(self, payload: bytes) -> None:
-        """Send where a run stands; the next time, or the result, makes a lost one good."""
-        with contextlib.suppress(NetworkError):
-            await self._broker.publish(f"node.{self._key.address}.state", payload)
-
-    async def _hand_in(self, work: _Work, kind: RecordKind) -> None:
-        """Hand in what was made, which was paid for."""
-        payload = self._seal(work, kind)
-        if len(payload) > MOST_BYTES:
-            told = ("LimitError", f"the dialogue has grown beyond {MOST_BYTES:,} bytes")
-            work.record = replace(work.before, error=told)
-            payload = self._seal(work, "done")
-        await self._outbox.hand_in(work.nonce, payload)
-
-    def _seal(self, work: _Work, kind: RecordKind) -> bytes:
-        return work.record.sealed(work.order, self._key, work.nonce, kind).to_bytes()
-
-
-def _resume(order: Order, workflow: Workflow, record: Record) -> ExecutionState:
-    """Give the state from which a run goes on.
-
-    Raises:
-        StateError: the turns are no run of the workflow.
-    """
-    turns = read_turns((*order.given, *record.turns))
-    for state in replay(workflow, turns, seed=order.seed):
-        return state
-    raise StateError("the turns that came with the task are no run of its workflow")
+            with contextlib.suppress(NetworkError):
+                await self._broker.publish(f"node.{self._key.address}.state", payload)

@@ -7,7 +7,9 @@ from typing import Any
 from dria_magpie import errors
 from dria_magpie.errors import DriaMagpieError, EngineError, StateError
 from dria_magpie.models import Task, TaskResult
-from dria_magpie.network.records import Order, Record, split_parts
+from dria_magpie.network.envelope import split_parts
+from dria_magpie.network.order import Order
+from dria_magpie.network.record import Record
 from dria_magpie.network.verification import check_result
 from dria_magpie.node import Event, TurnDone
 from dria_magpie.node.results import make_result

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from dria_magpie.errors import StateError
-from dria_magpie.network.records import join_parts, split_parts
+from dria_magpie.network.envelope import join_parts, split_parts
 
 BEAT = 3.0
 LEASE = 9.0

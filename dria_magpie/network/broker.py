@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client
@@ -16,34 +14,22 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 
 from dria_magpie.errors import LimitError, NetworkError
+from dria_magpie.network.answers import Answers
 from dria_magpie.network.credentials.connecting import connect_once
 from dria_magpie.network.credentials.creds import Credentials
 from dria_magpie.network.credentials.refusal import explain_refusal
+from dria_magpie.network.delivery import (
+    Delivery,
+    pass_over_bad_headers,
+    read_answer,
+    read_delivery,
+)
 
 logger = logging.getLogger(__name__)
 PATIENCE = 5.0
 _TAKEN = 10077  # JetStream's code for "maximum messages per subject exceeded"
 _RECONNECT = 0.25
 _MOST_PENDING = 64 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message as it came.
-
-    Attributes:
-        subject: what it was published on.
-        payload: its bytes.
-        seq: its place in its stream; 0 if it came from none.
-        reply: where an answer, or the word that it is done with, goes; "" for nowhere.
-        status: what the broker says instead of a message; 0 for a message.
-    """
-
-    subject: str
-    payload: bytes
-    seq: int = 0
-    reply: str = ""
-    status: int = 0
 
 
 Handler = Callable[[Delivery], Awaitable[None]]
@@ -87,10 +73,8 @@ class Broker:
         self._url = url
         self._credentials = credentials
         self._nc: Client | None = None
-        self._waiting: dict[str, tuple[asyncio.Future[Msg], float]] = {}
-        self._asked = 0
+        self._answers: Answers | None = None
         self._inbox = ""
-        self._watch: asyncio.Task[None] | None = None
         self._refused: Exception | None = None
 
     @property
@@ -121,18 +105,17 @@ class Broker:
             skip_subject_validation=True,
         )
         self._nc = nc
-        _pass_over_bad_headers(nc)
+        pass_over_bad_headers(nc)
         self._inbox = nc.new_inbox()
-        await nc.subscribe(f"{self._inbox}.*", cb=self._take_answer)
-        self._watch = asyncio.create_task(self._expire())
+        self._answers = Answers(self._explain_silence)
+        await nc.subscribe(f"{self._inbox}.*", cb=self._answers.take)
 
     async def aclose(self) -> None:
         """Disconnect; what waits for an answer ends in a `NetworkError`."""
         nc, self._nc = self._nc, None
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-        self._fail_all(NetworkError("the connection to the network was closed"))
+        answers, self._answers = self._answers, None
+        if answers is not None:
+            await answers.aclose()
         if nc is not None and not nc.is_closed:
             with contextlib.suppress(NatsError, OSError, asyncio.TimeoutError):
                 # Twice: a ping may overtake what was published just before.
@@ -172,22 +155,20 @@ class Broker:
         """Have messages of a subject handled one after the other, in their order."""
 
         async def handle(message: Msg) -> None:
-            await handler(_read_delivery(message))
+            await handler(read_delivery(message))
 
         return Subscription(await self._client.subscribe(subject, cb=handle, pending_msgs_limit=-1))
 
     async def ask(self, subject: str, payload: bytes, *, patience: float = PATIENCE) -> Msg:
         """Send a message and wait for the answer to it."""
-        self._asked += 1
-        token = f"{self._inbox}.{self._asked}"
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Msg] = loop.create_future()
-        self._waiting[token] = (future, loop.time() + patience)
+        if self._answers is None:
+            raise _not_connected()
+        inbox, expected = self._answers.expect(self._inbox, patience)
         try:
-            await self.publish(subject, payload, reply=token)
-            answer = await future
+            await self.publish(subject, payload, reply=inbox)
+            answer = await expected
         finally:
-            self._waiting.pop(token, None)
+            self._answers.drop(inbox)
         if answer.headers and answer.headers.get("Status") == "503":
             raise NetworkError(f"nobody listens to {subject!r} at {self._url}: is the hub up?")
         return answer
@@ -209,36 +190,13 @@ class Broker:
     @property
     def _client(self) -> Client:
         if self._nc is None:
-            raise NetworkError("not connected to the network")
+            raise _not_connected()
         return self._nc
-
-    async def _take_answer(self, message: Msg) -> None:
-        waiting = self._waiting.pop(message.subject, None)
-        if waiting and not waiting[0].done():
-            waiting[0].set_result(message)
-
-    async def _expire(self) -> None:
-        """End what has waited too long; one clock for all, as a timer each would cost more."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(0.1)
-            now = loop.time()
-            late = [token for token, (_, until) in self._waiting.items() if until < now]
-            for token in late:
-                future, _ = self._waiting.pop(token)
-                if not future.done():
-                    future.set_exception(NetworkError(self._explain_silence()))
 
     def _explain_silence(self) -> str:
         if self._refused is not None:
             return explain_refusal(self._refused)
         return f"no answer from the broker at {self._url}: is it up?"
-
-    def _fail_all(self, error: NetworkError) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for future, _ in waiting.values():
-            if not future.done():
-                future.set_exception(error)
 
     async def _tell_error(self, error: Exception) -> None:
         # A forbidden call looks like silence to whoever made it, so it is kept and told here.
@@ -249,39 +207,11 @@ class Broker:
     async def _tell_connected(self) -> None:
         self._refused = None
         # Answers to what was asked before went to a connection that is gone.
-        self._fail_all(NetworkError("the connection to the broker was lost and made again"))
+        if self._answers is not None:
+            lost = NetworkError("the connection to the broker was lost and made again")
+            self._answers.fail(lost)
         self.on_connect()
 
 
-def read_answer(message: Msg) -> dict[str, Any]:
-    """Read an answer of JetStream, which may tell of an error."""
-    try:
-        value = json.loads(message.data)
-    except ValueError as error:
-        raise NetworkError(f"the broker answered {message.data[:80]!r}") from error
-    return value if isinstance(value, dict) else {}
-
-
-def _read_delivery(message: Msg) -> Delivery:
-    reply = message.reply or ""
-    # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.…
-    if reply.startswith("$JS.ACK."):
-        # The headers of what somebody handed in are his own, and no word of the broker.
-        return Delivery(message.subject, message.data, int(reply.split(".")[5]), reply)
-    status = (message.headers or {}).get("Status", "")
-    return Delivery(
-        message.subject, message.data, 0, reply, int(status) if status.isdecimal() else 0
-    )
-
-
-def _pass_over_bad_headers(nc: Any) -> None:
-    """Have headers count as none that cannot be read: else nats-py reads nothing any more."""
-    read = nc._process_headers  # noqa: SLF001 - there is no other way to keep a client alive
-
-    async def read_or_not(headers: bytes) -> Any:
-        try:
-            return await read(headers)
-        except Exception:  # noqa: BLE001 - strangers write headers
-            return None
-
-    nc._process_headers = read_or_not  # noqa: SLF001
+def _not_connected() -> NetworkError:
+    return NetworkError("not connected to the network")

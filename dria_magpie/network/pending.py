@@ -11,17 +11,15 @@ from hashlib import sha256
 from typing import Any
 
 from dria_magpie.errors import DrainedError, DriaMagpieError, NetworkError, NoNodeError
-from dria_magpie.network.broker import Broker, Delivery
+from dria_magpie.network.broker import Broker
+from dria_magpie.network.delivery import Delivery
 from dria_magpie.network.fit import split_models
+from dria_magpie.network.questions import PATIENCE, Questions
 from dria_magpie.workflow import Workflow
 
 logger = logging.getLogger(__name__)
 ASK_AGAIN = 5.0
-PATIENCE = 30.0
-_ASK_WAIT = 5.0
-_PAUSE = 0.5
 _AT_ONCE = 500
-_ASK_AT_ONCE = 4
 _GATHERING = 0.2
 
 
@@ -59,9 +57,7 @@ class Pending:
         self._run = run
         self._tickets: dict[str, Ticket] = {}
         self._routes: set[str] = set()
-        self._answers: dict[str, asyncio.Future[Any]] = {}
-        self._asked = 0
-        self._asking = asyncio.Semaphore(_ASK_AT_ONCE)
+        self._questions = Questions(broker, client, run)
         self._collected: list[str] = []
         self._doubtful = asyncio.Event()
         self._drained = False
@@ -69,7 +65,7 @@ class Pending:
     async def start(self) -> None:
         """Listen for results and answers."""
         await self._broker.subscribe(f"told.{self._client}.{self._run}.*", self._hear)
-        await self._broker.subscribe(f"_INBOX.{self._client}.desk.{self._run}.*", self._hear_desk)
+        await self._questions.start()
 
     def number(self, name: str) -> str:
         """Give a name that no task has that is under way: two equal tasks are two."""
@@ -105,6 +101,16 @@ class Pending:
         for ticket in self._tickets.values():
             if not ticket.result.done():
                 ticket.result.set_exception(error)
+
+    async def ask(
+        self, verb: str, asked: dict[str, Any], *, patience: float = PATIENCE
+    ) -> dict[str, Any]:
+        """Ask the hub.
+
+        Raises:
+            NetworkError: it does not answer.
+        """
+        return await self._questions.ask(verb, asked, patience=patience)
 
     async def open_route(self, models: tuple[str, ...], workflow: Workflow) -> str:
         """Give the queue for tasks that need these models.
@@ -165,47 +171,6 @@ class Pending:
             await self.ask("forget", {"run": self._run, "ids": some})
             del self._collected[: len(some)]
 
-    async def ask(
-        self, verb: str, asked: dict[str, Any], *, patience: float = PATIENCE
-    ) -> dict[str, Any]:
-        """Ask the hub.
-
-        Raises:
-            NetworkError: it does not answer.
-        """
-        self._asked += 1
-        reply = f"_INBOX.{self._client}.desk.{self._run}.{self._asked}"
-        future = self._answers[reply] = asyncio.get_running_loop().create_future()
-        question = json.dumps({**asked, "reply": reply}).encode()
-        try:
-            # A few at a time is all that the hub takes of a client.
-            async with self._asking, asyncio.timeout(patience):
-                answer = await self._ask_until_answered(
-                    f"ask.{self._client}.{verb}", question, future
-                )
-        except TimeoutError as error:
-            raise NetworkError(
-                "the network's hub does not answer: its owner starts it with dria-magpie network up"
-            ) from error
-        finally:
-            del self._answers[reply]
-        return answer
-
-    async def _ask_until_answered(
-        self, subject: str, question: bytes, future: asyncio.Future[dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Ask again and again, as a broker that ends takes questions with it."""
-        while True:
-            try:
-                await self._broker.publish(subject, question)
-                async with asyncio.timeout(_ASK_WAIT):
-                    return await asyncio.shield(future)
-            except (NetworkError, TimeoutError) as error:
-                if self._broker.is_closed or future.done():
-                    raise
-                logger.info("asked again: %r", error, extra={"action": "asked_again"})
-                await asyncio.sleep(_PAUSE)
-
     async def _store(self, ticket: Ticket) -> None:
         """Put a task into its queue; whether it got there, `check` finds out."""
         subject = f"task.{self._client}.{ticket.route}.{self._run}.{ticket.id}"
@@ -221,14 +186,6 @@ class Pending:
         ticket = self._tickets.get(delivery.subject.rpartition(".")[2])
         if ticket and not ticket.result.done():
             ticket.result.set_result(delivery.payload)
-
-    async def _hear_desk(self, delivery: Delivery) -> None:
-        future = self._answers.get(delivery.subject)
-        if future and not future.done():
-            try:
-                future.set_result(json.loads(delivery.payload))
-            except ValueError as error:
-                future.set_exception(NetworkError(f"the hub answered nonsense: {error}"))
 
 
 def _drained() -> DrainedError:

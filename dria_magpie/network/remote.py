@@ -23,8 +23,8 @@ from dria_magpie.models import NodeInfo, Task, TaskResult, Turn
 from dria_magpie.network.arrival import Arrival
 from dria_magpie.network.broker import Broker
 from dria_magpie.network.credentials.creds import Credentials
+from dria_magpie.network.order import write_order
 from dria_magpie.network.pending import Pending, Ticket
-from dria_magpie.network.records import write_order
 from dria_magpie.node import Event
 from dria_magpie.node.results import make_result
 from dria_magpie.workflow import ExecutionState, Failed, Finished, Workflow

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from dria_magpie.errors import StateError
 from dria_magpie.models import Turn
-from dria_magpie.network.records import Order, Record, read_turns
+from dria_magpie.network.order import Order, read_turns
+from dria_magpie.network.record import Record
 from dria_magpie.workflow import ExecutionState, Failed, Finished, Workflow
 from dria_magpie.workflow.replay import complete, conclude, retrace
 

@@ -22,7 +22,8 @@ from dria_magpie.network.broker import Broker
 from dria_magpie.network.credentials import Credentials
 from dria_magpie.network.credentials.connecting import connect_once
 from dria_magpie.network.hub import Hub
-from dria_magpie.network.records import Order, Record, RecordKind, read_turns, write_turn
+from dria_magpie.network.order import Order, read_turns, write_turn
+from dria_magpie.network.record import Record, RecordKind
 from dria_magpie.network.remote import RemoteNetwork
 from dria_magpie.network.server import NetworkHome
 from dria_magpie.network.server.leashed import Leashed

@@ -13,7 +13,8 @@ from typing import Any
 from dria_magpie.network.assignment import Beat
 from dria_magpie.network.credentials import Credentials
 from dria_magpie.network.credentials.connecting import connect_once
-from dria_magpie.network.records import Order, Record
+from dria_magpie.network.order import Order
+from dria_magpie.network.record import Record
 from dria_magpie.network.signing import NodeKey
 from tests.acceptance.network_field import MODEL, write_task
 

@@ -23,7 +23,8 @@ from dria_magpie.models import Turn
 from dria_magpie.network.assignment import Assignment
 from dria_magpie.network.credentials import MAX_PAYLOAD
 from dria_magpie.network.credentials.connecting import connect_once
-from dria_magpie.network.records import MOST_BYTES, Order, Record, write_turn
+from dria_magpie.network.order import MOST_BYTES, Order, write_turn
+from dria_magpie.network.record import Record
 from dria_magpie.network.server import NetworkHome
 from dria_magpie.network.server.process import start_server
 from dria_magpie.network.server.revocation import publish

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from dria_magpie.network.agent import CHECKPOINT_AFTER
 from dria_magpie.network.assignment import BEAT, LEASE
-from dria_magpie.network.broker import Broker, Delivery
+from dria_magpie.network.broker import Broker
+from dria_magpie.network.delivery import Delivery
 from dria_magpie.network.server import NetworkHome
+from dria_magpie.network.work import CHECKPOINT_AFTER
 from tests.acceptance.mock_endpoint import MockEndpoint
 from tests.acceptance.network_bench import STORE_KEY, NetworkBench, make_network
 from tests.acceptance.sweep_bench import (

@@ -13,7 +13,8 @@ from dria_magpie.network.hub.member import Member
 from dria_magpie.network.hub.placement import Placement
 from dria_magpie.network.hub.registry import Registry
 from dria_magpie.network.hub.spot_check import compare, is_chosen, judge
-from dria_magpie.network.records import Record, read_turns
+from dria_magpie.network.order import read_turns
+from dria_magpie.network.record import Record
 from dria_magpie.network.verification import UNTOUCHED
 
 logger = logging.getLogger(__name__)

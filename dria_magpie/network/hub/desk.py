@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dria_magpie.errors import StateError
-from dria_magpie.network.broker import Broker, Delivery
+from dria_magpie.network.broker import Broker
+from dria_magpie.network.delivery import Delivery
 from dria_magpie.network.hub.board import Board
 from dria_magpie.network.hub.dispatcher import Dispatcher
 from dria_magpie.network.hub.lanes import Lanes

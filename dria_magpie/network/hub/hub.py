@@ -12,8 +12,9 @@ from typing import Any
 
 from dria_magpie.errors import NetworkError, StateError
 from dria_magpie.network.assignment import LEASE, Beat
-from dria_magpie.network.broker import Broker, Delivery
+from dria_magpie.network.broker import Broker
 from dria_magpie.network.credentials.creds import Credentials
+from dria_magpie.network.delivery import Delivery
 from dria_magpie.network.hub.board import Board, LaneKey
 from dria_magpie.network.hub.checks import SHARE, Checks
 from dria_magpie.network.hub.desk import Desk

@@ -11,7 +11,8 @@ from dria_magpie.errors import LimitError, StateError
 from dria_magpie.models import Task
 from dria_magpie.network.hub.verdict import AGAINST_TASK, Loss
 from dria_magpie.network.hub.wanted import Wanted
-from dria_magpie.network.records import Order, Record, read_turns
+from dria_magpie.network.order import Order, read_turns
+from dria_magpie.network.record import Record
 from dria_magpie.network.verification import UNTOUCHED, Assigned
 from dria_magpie.workflow import Workflow
 from dria_magpie.workflow.replay import replay

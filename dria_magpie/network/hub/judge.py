@@ -17,7 +17,8 @@ from dria_magpie.network.hub.pace import Pace
 from dria_magpie.network.hub.placement import Placement, count_others
 from dria_magpie.network.hub.registry import Registry
 from dria_magpie.network.hub.verdict import OUTCOMES, Loss, LossKind, decide_loss
-from dria_magpie.network.records import MOST_BYTES, Record
+from dria_magpie.network.order import MOST_BYTES
+from dria_magpie.network.record import Record
 from dria_magpie.network.verification import UNTOUCHED, Assigned, Checked, check_record
 
 logger = logging.getLogger(__name__)

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dria_magpie.errors import DriaMagpieError, StateError
-from dria_magpie.network.broker import Broker, Delivery, SubjectTakenError
+from dria_magpie.network.broker import Broker, SubjectTakenError
+from dria_magpie.network.delivery import Delivery
+from dria_magpie.network.envelope import join_parts
 from dria_magpie.network.hub.job import Address, Job
 from dria_magpie.network.hub.prefix import Cut, Prefix
 from dria_magpie.network.hub.reputation import Reputation
 from dria_magpie.network.hub.stream_table import STREAMS
 from dria_magpie.network.hub.streams import Streams
-from dria_magpie.network.records import Record, join_parts
+from dria_magpie.network.record import Record
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,11 @@ class Lane:
 
     client: str
     route: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Both."""
+        return self.client, self.route
 
     @property
     def subject(self) -> str:
@@ -138,16 +145,16 @@ class Ledger:
     async def begin_lane(self, lane: Lane) -> None:
         """Note that a queue is read from its start, as some of its tasks may not have been seen."""
         await self._end_lane(lane)
-        self._lanes[lane.client, lane.route] = Prefix()
+        self._lanes[lane.key] = Prefix()
 
     async def _end_lane(self, lane: Lane) -> None:
-        prefix = self._lanes.pop((lane.client, lane.route), None)
+        prefix = self._lanes.pop(lane.key, None)
         for seq in prefix.leave() if prefix else ():
             await self._streams.erase("TASKS", seq)
 
     def keep_task(self, lane: Lane, seq: int) -> None:
         """Note that a task was read from its queue, before anything is done with it."""
-        self._lanes[lane.client, lane.route].add(seq)
+        self._lanes[lane.key].add(seq)
 
     async def delete_task(self, lane: tuple[str, str], seq: int) -> None:
         """Take a task out of its queue."""

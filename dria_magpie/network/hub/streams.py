@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from dria_magpie.errors import NetworkError
-from dria_magpie.network.broker import Broker, Delivery, Subscription, read_answer
+from dria_magpie.network.broker import Broker, Subscription
+from dria_magpie.network.delivery import Delivery, read_answer
 
 _GRACE = 2.0
 _NOTHING = 408

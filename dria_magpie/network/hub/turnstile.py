@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 
-from dria_magpie.network.broker import Delivery
+from dria_magpie.network.delivery import Delivery
 
 # What a message takes is told in bytes; this is what even an empty one takes.
 _LEAST = 2048

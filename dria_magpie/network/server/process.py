@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 _LOOK = 0.02
 _ANSWER = 2.0
 _TAIL = 4000
+# Go collects its garbage at twice what is in use, which for a small broker is always: four times
+# saves a seventh of its time, and beyond the limit it does as before.
+_MEMORY = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
 
 
 async def start_server(home: NetworkHome, binary: Path | None = None) -> Leashed:
@@ -47,7 +50,7 @@ async def start_server(home: NetworkHome, binary: Path | None = None) -> Leashed
     with tempfile.TemporaryFile() as said:
         server = Leashed(
             [str(program), "-c", str(home.files.config.resolve()), "-n", name],
-            env={STORE_KEY: quote_store_key(key)},
+            env={**_MEMORY, STORE_KEY: quote_store_key(key)},
             stderr=said,
         )
         try:
