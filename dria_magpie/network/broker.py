@@ -20,9 +20,9 @@ from dria_magpie.network.credentials.creds import Credentials
 from dria_magpie.network.credentials.refusal import explain_refusal
 from dria_magpie.network.delivery import (
     Delivery,
-    pass_over_bad_headers,
     read_answer,
     read_delivery,
+    read_headers,
 )
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Broker:
             skip_subject_validation=True,
         )
         self._nc = nc
-        pass_over_bad_headers(nc)
+        read_headers(nc)
         self._inbox = nc.new_inbox()
         self._answers = Answers(self._explain_silence)
         await nc.subscribe(f"{self._inbox}.*", cb=self._answers.take)

@@ -52,14 +52,19 @@ def read_answer(message: Msg) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def pass_over_bad_headers(nc: Any) -> None:
-    """Have headers count as none that cannot be read: else nats-py reads nothing any more."""
-    read = nc._process_headers  # noqa: SLF001 - there is no other way to keep a client alive
+def read_headers(nc: Any) -> None:
+    """Have nats-py read headers in this way: its own takes longer, and ends at bad ones for good.
 
-    async def read_or_not(headers: bytes) -> Any:
-        try:
-            return await read(headers)
-        except Exception:  # noqa: BLE001 - strangers write headers
-            return None
+    Strangers write headers, and nobody can be told of bad ones. So what is no header is none.
+    """
 
-    nc._process_headers = read_or_not  # noqa: SLF001
+    async def read(headers: bytes | None) -> dict[str, str] | None:
+        first, *lines = (headers or b"").decode(errors="replace").split("\r\n")
+        pairs = (line.partition(":") for line in lines if ":" in line)
+        found = {name: value.strip() for name, _, value in pairs}
+        status = first.removeprefix("NATS/1.0").strip()
+        if status:
+            found["Status"], _, found["Description"] = status.partition(" ")
+        return found or None
+
+    nc._process_headers = read  # noqa: SLF001 - there is no other way to keep a client alive

@@ -28,7 +28,7 @@ from dria_magpie.network.pending import Pending, Ticket
 from dria_magpie.node import Event
 from dria_magpie.node.results import make_result
 from dria_magpie.workflow import ExecutionState, Failed, Finished, Workflow
-from dria_magpie.workflow.replay import complete
+from dria_magpie.workflow.replay import find_end
 
 logger = logging.getLogger(__name__)
 _HELLO, _CLOSING = 10.0, 5.0
@@ -212,7 +212,7 @@ class RemoteNetwork:
 
 def _end_at_once(task: Task, workflow: Workflow, state: ExecutionState) -> TaskResult | None:
     """Give the result of a run that needs no model any more."""
-    match complete(workflow, state):
+    match find_end(workflow, state):
         case Finished(text):
             return make_result(task, state, text=text, node=_last_node(state.turns))
         case Failed(error):

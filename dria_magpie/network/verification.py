@@ -11,7 +11,7 @@ from dria_magpie.models import Turn
 from dria_magpie.network.order import Order, read_turns
 from dria_magpie.network.record import Record
 from dria_magpie.workflow import ExecutionState, Failed, Finished, Workflow
-from dria_magpie.workflow.replay import complete, conclude, retrace
+from dria_magpie.workflow.replay import conclude, find_end, retrace
 
 UNTOUCHED = Record()
 # Seconds: a node counts those of its calls, the hub those of the calendar, which may be set.
@@ -146,7 +146,7 @@ def _follow(order: Order, workflow: Workflow, record: Record, made: tuple[Turn, 
             if isinstance(outcome, Finished):
                 return Checked(way=way, text=outcome.text)
             continue
-        end = complete(workflow, state)
+        end = find_end(workflow, state)
         if not isinstance(end, Failed):
             return Checked(way=way)
         told = (type(end.error).__name__, str(end.error)[:_LONGEST_ERROR])

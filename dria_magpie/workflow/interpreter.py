@@ -65,10 +65,12 @@ class Due:
     Attributes:
         task_id: the task that asks.
         state: the state that the answer goes into.
+        before: the state from which `advance` gives the call.
     """
 
     task_id: str
     state: ExecutionState
+    before: ExecutionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +135,11 @@ def foresee(workflow: Workflow, state: ExecutionState, held: int, entries: int) 
     """
 
     def expect(
-        workflow: Workflow, task: WorkflowTask, values: Mapping[str, Value], state: ExecutionState
+        workflow: Workflow, task: WorkflowTask, values: Mapping[str, Value], after: ExecutionState
     ) -> NextCall | Due:
         if task.output_schema is None and is_small(workflow.size(task.id), held, entries):
-            return Due(task.id, state)
-        return _call(workflow, task, values, state)
+            return Due(task.id, after, state)
+        return _call(workflow, task, values, after)
 
     return _advance(workflow, state, expect)
 

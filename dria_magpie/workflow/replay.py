@@ -103,7 +103,17 @@ def complete(workflow: Workflow, state: ExecutionState) -> Finished | Failed | N
         Its end, or the call that is due; None if there is neither within 10,000 moves.
         `Failed` also stands for a state that is not this workflow's.
     """
-    return _complete(workflow, state, Effort(workflow))
+    outcome = _complete(workflow, state, Effort(workflow))
+    if not isinstance(outcome, Due):
+        return outcome
+    following = _advance(workflow, outcome.before)
+    return None if isinstance(following, Moved) else following
+
+
+def find_end(workflow: Workflow, state: ExecutionState) -> Finished | Failed | None:
+    """Give the end that a run comes to before it needs a model again; None if it needs one."""
+    outcome = _complete(workflow, state, Effort(workflow))
+    return outcome if isinstance(outcome, Finished | Failed) else None
 
 
 def conclude(workflow: Workflow, state: ExecutionState) -> Finished | Failed | None:
@@ -122,7 +132,7 @@ def conclude(workflow: Workflow, state: ExecutionState) -> Finished | Failed | N
     following: ExecutionState | None = state
     while following:
         outcome = _complete(workflow, following, effort)
-        if not isinstance(outcome, NextCall):
+        if not isinstance(outcome, NextCall | Due):
             return outcome
         following = _fail(workflow, outcome)
     return None
@@ -130,23 +140,27 @@ def conclude(workflow: Workflow, state: ExecutionState) -> Finished | Failed | N
 
 def _complete(
     workflow: Workflow, state: ExecutionState, effort: Effort
-) -> Finished | Failed | NextCall | None:
+) -> Finished | Failed | NextCall | Due | None:
     while effort.spend(workflow, state):
-        outcome = _advance(workflow, state)
+        outcome = _foresee(workflow, state, effort)
         if not isinstance(outcome, Moved):
             return outcome
         state = outcome.state
     return None
 
 
+def _foresee(workflow: Workflow, state: ExecutionState, effort: Effort) -> Outcome | Due:
+    try:
+        return foresee(workflow, state, effort.held(state), effort.entries)
+    except DriaMagpieError as error:
+        return Failed(error)
+
+
 def _follow(
     workflow: Workflow, state: ExecutionState, turn: Turn, effort: Effort
 ) -> tuple[ExecutionState | None, ExecutionState | None]:
     """Give the state that comes next, and the other one that may; None where there is none."""
-    try:
-        outcome = foresee(workflow, state, effort.held(state), effort.entries)
-    except DriaMagpieError:
-        return None, None
+    outcome = _foresee(workflow, state, effort)
     if isinstance(outcome, Moved):
         return outcome.state, None
     if not isinstance(outcome, NextCall | Due):
