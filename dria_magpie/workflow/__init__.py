@@ -6,7 +6,7 @@ from dria_magpie.workflow.answer import take_answer
 from dria_magpie.workflow.graph import Workflow
 from dria_magpie.workflow.interpreter import Failed, Finished, Moved, NextCall, Outcome, advance
 from dria_magpie.workflow.memory import Memory
-from dria_magpie.workflow.replay import complete, conclude, replay, retrace
+from dria_magpie.workflow.replay import complete, conclude, replay
 from dria_magpie.workflow.state import ExecutionState
 
 __all__ = [
@@ -22,6 +22,5 @@ __all__ = [
     "complete",
     "conclude",
     "replay",
-    "retrace",
     "take_answer",
 ]

@@ -28,6 +28,7 @@ from dria_magpie.workflow import (
     take_answer,
 )
 from dria_magpie.workflow.interpreter import foresee
+from dria_magpie.workflow.replay import retrace
 from tests.unit.flow import edge, graph, read, task, user, when
 from tests.unit.graphs import answers, graphs
 
@@ -102,8 +103,9 @@ def test_a_run_without_failures_is_the_first_explanation(values, script, times, 
     workflow = enliven(values, seed)
     script = [text or "" for text in script]
     after, end, _ = live(workflow, script, times, seed)
-    for state in after:
-        assert dump(next(replay(workflow, state.turns, seed=seed))) == dump(state)
+    for count, state in enumerate(after):
+        way = next(retrace(workflow, state.turns, seed=seed))
+        assert [dump(one) for one in way] == [dump(one) for one in after[: count + 1]]
     outcome = complete(workflow, after[-1])
     assert repr(outcome) == repr(end)
     assert repr(conclude(workflow, after[-1])) == repr(end)
@@ -158,6 +160,21 @@ def test_changed_turns_are_refused_or_another_run_of_the_graph(values, script, t
     replayed = [dump(state) for state in replay(workflow, turns, seed=seed)]
     assert replayed == explain(workflow, start, turns)
     assert all(len(state["turns"]) == len(turns) for state in replayed)
+
+
+@given(graphs(), answers, spent, seeds, changes(), st.integers(0, 120), st.integers(0, 6))
+@settings(calm, max_examples=500)
+def test_a_prompt_that_may_be_too_large_is_written_to_find_out(
+    values, script, times, seed, change, longest, most
+):
+    workflow = enliven(values, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dria_magpie.workflow.render.LONGEST", longest)
+        patch.setattr("dria_magpie.workflow.render.MOST_MESSAGES", most)
+        turns = change(live(workflow, script, times, seed)[0][-1].turns)
+        replayed = [dump(state) for state in replay(workflow, turns, seed=seed)]
+        start = ExecutionState.start(workflow, seed=seed)
+        assert replayed == explain(workflow, start, turns)
 
 
 def parse(*parts, **more):
