@@ -32,6 +32,7 @@ from dria_magpie.workflow.replay import find_end
 
 logger = logging.getLogger(__name__)
 _HELLO, _CLOSING = 10.0, 5.0
+_LOOK = 10.0
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -81,7 +82,7 @@ class RemoteNetwork:
 
     @property
     def nodes(self) -> tuple[NodeInfo, ...]:
-        """The nodes that were there when the client connected."""
+        """The nodes that were there some seconds ago."""
         return self._nodes
 
     def check(self, task: Task) -> None:
@@ -102,13 +103,13 @@ class RemoteNetwork:
         await broker.connect()
         try:
             await pending.start()
-            answer = await pending.ask("hello", {}, patience=_HELLO)
+            self._nodes = await _ask_for_nodes(pending)
         except BaseException:
             await broker.aclose()
             raise
-        self._nodes = tuple(_read_node(node) for node in answer["nodes"])
         self._broker, self._pending = broker, pending
         self._begin(pending.look_after())
+        self._begin(self._watch_nodes(pending))
 
     def drain(self) -> None:
         """Wait for nothing more; what is under way in the network of a named run goes on there."""
@@ -204,6 +205,13 @@ class RemoteNetwork:
 
         self._begin(check())
 
+    async def _watch_nodes(self, pending: Pending) -> None:
+        """See who comes and goes, for ever."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            with suppress(NetworkError):  # they are asked for again
+                self._nodes = await _ask_for_nodes(pending)
+
     def _begin(self, work: Any) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -232,6 +240,11 @@ def _name(task: Task, workflow: Workflow, state: ExecutionState | None) -> str:
 
 def _last_node(turns: tuple[Turn, ...]) -> str:
     return turns[-1].node if turns else ""
+
+
+async def _ask_for_nodes(pending: Pending) -> tuple[NodeInfo, ...]:
+    answer = await pending.ask("hello", {}, patience=_HELLO)
+    return tuple(_read_node(node) for node in answer["nodes"])
 
 
 def _read_node(said: dict[str, Any]) -> NodeInfo:
