@@ -8,12 +8,18 @@ import logging
 import platform
 from contextlib import aclosing
 
-from dria_magpie.errors import DrainedError, DriaMagpieError, NetworkError, StateError
+from dria_magpie.errors import (
+    DrainedError,
+    DriaMagpieError,
+    EngineError,
+    NetworkError,
+    StateError,
+)
 from dria_magpie.models import TaskResult
 from dria_magpie.network.assignment import BEAT, Assignment, Beat
 from dria_magpie.network.broker import Broker
 from dria_magpie.network.delivery import Delivery
-from dria_magpie.network.order import MOST_BYTES
+from dria_magpie.network.order import MOST_UNFINISHED
 from dria_magpie.network.outbox import Outbox
 from dria_magpie.network.signing import NodeKey
 from dria_magpie.network.work import Work
@@ -154,30 +160,34 @@ class Agent:
         logger.info("a task was begun", extra={"action": "task_begun", **context})
         try:
             work = Work.of(assignment, self._key)
-            result = await self._make(work)
-        except DriaMagpieError as error:
-            logger.warning("a task cannot be run: %s", error, extra={"action": "task_refused"})
+        except StateError as error:
+            logger.warning("a task cannot be read: %s", error, extra={"action": "task_refused"})
             return
-        if result.error and not isinstance(result.error, DrainedError):
+        failure = await self._make(work)
+        if failure and not isinstance(failure, DrainedError):
             # The next node goes on from what is finished, whatever ended it here.
             await self._checkpoint(work)
-        kind, payload = work.end(result)
+        kind, payload = work.end(failure)
         await self._outbox.hand_in(work.nonce, payload)
         logger.info("a task was handed in", extra={"action": f"task_{kind}", **context})
 
-    async def _make(self, work: Work) -> TaskResult:
-        task, workflow, state = work.begin()
+    async def _make(self, work: Work) -> DriaMagpieError | None:
+        """Run it; give why it failed, if it did."""
+        try:
+            task, workflow, state = work.begin()
+        except DriaMagpieError as error:
+            return error
         async with aclosing(self._node.run(task, workflow, work.model, state)) as events:
             async for event in events:
                 if isinstance(event, TaskResult):
-                    return event
+                    return event.error
                 if work.add(event.turn, event.state.seconds):
                     await self._checkpoint(work)
-        raise StateError("the node gave no result")
+        return EngineError("the node gave no result")
 
     async def _checkpoint(self, work: Work) -> None:
         """Send where a run stands: the next time, or the result, makes a lost one good."""
         payload = work.seal("state")
-        if len(payload) <= MOST_BYTES:
+        if len(payload) <= MOST_UNFINISHED:
             with contextlib.suppress(NetworkError):
                 await self._broker.publish(f"node.{self._key.address}.state", payload)

@@ -11,6 +11,8 @@ from dria_magpie.network.envelope import join_parts, split_parts
 
 BEAT = 3.0
 LEASE = 9.0
+# What the broker keeps of one node's results until the hub has read them; it drops what is beyond.
+MOST_HANDED_IN = 24
 End = Literal["settled", "taken back"]
 _LONGEST = 300
 _MOST_MODELS = 100

@@ -61,7 +61,7 @@ def read_headers(nc: Any) -> None:
     async def read(headers: bytes | None) -> dict[str, str] | None:
         first, *lines = (headers or b"").decode(errors="replace").split("\r\n")
         pairs = (line.partition(":") for line in lines if ":" in line)
-        found = {name: value.strip() for name, _, value in pairs}
+        found = {name: value.strip() for name, _, value in pairs if name != "Status"}
         status = first.removeprefix("NATS/1.0").strip()
         if status:
             found["Status"], _, found["Description"] = status.partition(" ")

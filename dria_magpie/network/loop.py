@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import sys
+import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -12,6 +14,7 @@ T = TypeVar("T")
 # New objects between two searches for cycles, of which messages leave none: at Python's 700 the
 # searches took a sixth of a hub's time.
 _SEARCH_AFTER = 20_000
+_CAUGHT = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -21,4 +24,12 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(main)
     import uvloop
 
-    return uvloop.run(main)
+    numbers = [getattr(signal, name) for name in _CAUGHT]
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        return uvloop.run(main)
+    finally:
+        # uvloop leaves its own behind, which do nothing any more.
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)

@@ -16,6 +16,9 @@ from dria_magpie.models import Task, Turn
 from dria_magpie.workflow import ExecutionState, Workflow
 
 MOST_BYTES = 512 * 1024
+# Of what another node goes on from: it must be able to say, at least, why it could not.
+MOST_UNFINISHED = MOST_BYTES - 8 * 1024
+_SEEDS = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +54,10 @@ class Order:
             models, seed, again = tuple(said["models"]), said["seed"], bool(said["again"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StateError(f"not a task: {error!r}") from error
-        if not all(isinstance(model, str) for model in models) or type(seed) is not int:
-            raise StateError("not a task: models are names, and a seed is a whole number")
+        if not all(isinstance(model, str) for model in models):
+            raise StateError("not a task: models are names")
+        if type(seed) is not int or not 0 <= seed < _SEEDS:
+            raise StateError(f"not a task: a seed is a whole number from 0 to {_SEEDS - 1}")
         digest = sha256(payload).digest()
         return cls(
             models=models,

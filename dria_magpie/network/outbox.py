@@ -8,12 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dria_magpie.errors import NetworkError
+from dria_magpie.network.assignment import MOST_HANDED_IN
 from dria_magpie.network.broker import Broker
 
 logger = logging.getLogger(__name__)
 _LOOK = 0.5
-_FIRST_WAIT, _LONGEST_WAIT = 2.0, 8.0
-# The broker keeps somewhat more of one node, and would drop what is beyond.
+# What is lost is lost with the connection, after which all is sent again at once.
+_FIRST_WAIT, _LONGEST_WAIT = 10.0, 60.0
+# Less than the broker keeps, so that there is room for what is sent again.
 _AT_ONCE = 16
 _SETTLED_WITHIN = 5.0
 
@@ -24,7 +26,8 @@ class _Letter:
 
     Attributes:
         payload: as it travels.
-        settled: done once the hub has it.
+        settled: done once the hub has it, or nobody waits for that.
+        copies: how often it was sent on this connection.
         due: the loop's time at which it is sent again.
         wait: seconds that it waits then.
         left: the loop's time at which a node that leaves knew it to be at the broker; 0 before.
@@ -32,6 +35,7 @@ class _Letter:
 
     payload: bytes
     settled: asyncio.Future[None]
+    copies: int = 0
     due: float = 0.0
     wait: float = _FIRST_WAIT
     left: float = 0.0
@@ -49,14 +53,15 @@ class Outbox:
         self._broker = broker
         self._subject = subject
         self._letters: dict[str, _Letter] = {}
+        self._left: dict[str, int] = {}
         self._room = asyncio.Semaphore(_AT_ONCE)
-        self._leaving = False
+        self._is_leaving = False
 
     async def hand_in(self, nonce: str, payload: bytes) -> None:
         """Send the result of an assignment, and wait until the hub has it."""
         async with self._room:
-            loop = asyncio.get_running_loop()
-            letter = self._letters[nonce] = _Letter(payload, loop.create_future())
+            letter = _Letter(payload, asyncio.get_running_loop().create_future())
+            self._letters[nonce] = letter
             try:
                 await self._send(letter)
                 await letter.settled
@@ -65,18 +70,20 @@ class Outbox:
 
     def settle(self, nonce: str) -> None:
         """Note that the hub has the result of an assignment."""
+        self._left.pop(nonce, None)
         letter = self._letters.get(nonce)
         if letter and not letter.settled.done():
             letter.settled.set_result(None)
 
     def leave(self) -> None:
         """Wait for the hub no longer than a few seconds, where the broker has the result."""
-        self._leaving = True
+        self._is_leaving = True
 
     def send_all(self) -> None:
-        """Send again what the hub does not have, at once."""
+        """Send again what the hub does not have, as the broker may have forgotten it."""
+        self._left.clear()
         for letter in self._letters.values():
-            letter.due, letter.wait = 0.0, _FIRST_WAIT
+            letter.copies, letter.due, letter.wait, letter.left = 0, 0.0, _FIRST_WAIT, 0.0
 
     async def run(self) -> None:
         """Send again what waits for long, until this is cancelled."""
@@ -87,13 +94,19 @@ class Outbox:
                 continue
             for letter in list(self._letters.values()):
                 if letter.due <= loop.time() and not letter.settled.done():
-                    context = {"action": "result_waits"}
-                    logger.info("the hub has not read a result yet", extra=context)
                     await self._send(letter)
-            if self._leaving:
+            if self._is_leaving:
                 await self._part()
 
     async def _send(self, letter: _Letter) -> None:
+        """Send a letter, if there is sure to be room for it at the broker, which says nothing."""
+        copies = sum(other.copies for other in self._letters.values()) + sum(self._left.values())
+        if copies >= MOST_HANDED_IN:
+            return
+        letter.copies += 1
+        if letter.copies > 1:
+            context = {"action": "result_waits"}
+            logger.info("the hub has not read a result yet: it is sent again", extra=context)
         letter.due = asyncio.get_running_loop().time() + letter.wait
         letter.wait = min(2 * letter.wait, _LONGEST_WAIT)
         # It is sent again: nothing that the broker says of it would change that.
@@ -102,10 +115,12 @@ class Outbox:
 
     async def _part(self) -> None:
         """Leave what is at the broker to the hub: nobody may keep a node from leaving."""
+        sent = {nonce: letter for nonce, letter in self._letters.items() if letter.copies}
         with suppress(NetworkError):
             await self._broker.flush()
             now = asyncio.get_running_loop().time()
-            for letter in self._letters.values():
+            for nonce, letter in sent.items():
                 letter.left = letter.left or now
                 if now - letter.left > _SETTLED_WITHIN and not letter.settled.done():
+                    self._left[nonce] = letter.copies
                     letter.settled.set_result(None)

@@ -97,6 +97,10 @@ class Pending:
         self._drained = True
         self._end(_drained())
 
+    def close(self) -> None:
+        """Have nobody wait for a result any more, as the network is closed."""
+        self._end(NetworkError("the network was closed before the result came"))
+
     def _end(self, error: DriaMagpieError) -> None:
         for ticket in self._tickets.values():
             if not ticket.result.done():

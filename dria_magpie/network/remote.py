@@ -73,7 +73,7 @@ class RemoteNetwork:
         self._url = url
         self._credentials = credentials
         self._named = run_id is not None
-        self._run = run_id or secrets.token_hex(12)
+        self._run = run_id or ""
         self._broker: Broker | None = None
         self._pending: Pending | None = None
         self._nodes: tuple[NodeInfo, ...] = ()
@@ -97,6 +97,8 @@ class RemoteNetwork:
         """
         if self._broker is not None:
             return
+        if not self._named:
+            self._run = secrets.token_hex(12)  # the hub takes no more of a run that was closed
         broker = Broker(self._url, self._credentials)
         broker.on_connect = self._reconnect
         pending = Pending(broker, self._credentials.token, self._run)
@@ -126,6 +128,7 @@ class RemoteNetwork:
         await asyncio.gather(*tasks, return_exceptions=True)
         if broker is None or pending is None:
             return
+        pending.close()
         with suppress(NetworkError, TimeoutError):
             async with asyncio.timeout(_CLOSING if broker.is_up else 0):
                 await asyncio.gather(*self._farewells)

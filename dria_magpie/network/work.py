@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dria_magpie.errors import DrainedError, StateError
-from dria_magpie.models import Task, TaskResult, Turn
+from dria_magpie.errors import DrainedError, DriaMagpieError, StateError
+from dria_magpie.models import Task, Turn
 from dria_magpie.network.assignment import Assignment
-from dria_magpie.network.order import MOST_BYTES, Order, read_turns, write_turn
+from dria_magpie.network.order import MOST_BYTES, MOST_UNFINISHED, Order, read_turns, write_turn
 from dria_magpie.network.record import Record, RecordKind
 from dria_magpie.network.signing import NodeKey
 from dria_magpie.workflow import ExecutionState, Workflow
@@ -81,18 +81,22 @@ class Work:
         """Give what was made so far, signed, as it travels."""
         return self.record.sealed(self.order, self.key, self.nonce, kind).to_bytes()
 
-    def end(self, result: TaskResult) -> tuple[RecordKind, bytes]:
-        """Give what is handed in at the end, and how it ended."""
-        if isinstance(result.error, DrainedError):
-            kind: RecordKind = "handed back"
-        else:
-            kind = "done"
-            if result.error:
-                told = (type(result.error).__name__, str(result.error)[:_LONGEST_ERROR])
-                self.record = replace(self.record, error=told)
+    def end(self, error: DriaMagpieError | None) -> tuple[RecordKind, bytes]:
+        """Give what is handed in at the end, and how it ended.
+
+        Args:
+            error: why the run failed; None if it did not.
+        """
+        kind: RecordKind = "done"
+        if isinstance(error, DrainedError):
+            kind = "handed back"
+        elif error:
+            told = (type(error).__name__, str(error)[:_LONGEST_ERROR])
+            self.record = replace(self.record, error=told)
         payload = self.seal(kind)
-        if len(payload) > MOST_BYTES:
-            told = ("LimitError", f"the dialogue has grown beyond {MOST_BYTES:,} bytes")
+        if len(payload) > (MOST_BYTES if kind == "done" else MOST_UNFINISHED):
+            kind = "done"
+            told = ("LimitError", f"the dialogue has grown beyond {MOST_UNFINISHED:,} bytes")
             self.record = replace(self.before, error=told)
-            payload = self.seal("done")
+            payload = self.seal(kind)
         return kind, payload

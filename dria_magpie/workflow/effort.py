@@ -20,16 +20,19 @@ _PARSED = 150
 
 
 class Effort:
-    """What is left of the moves of one replay."""
+    """What is left of the moves of one replay.
 
-    def __init__(self, workflow: Workflow) -> None:
+    Args:
+        state: where it begins.
+    """
+
+    def __init__(self, state: ExecutionState) -> None:
+        memory = state.memory
+        entries = [*memory.cache.values(), *(e for list_ in memory.stacks.values() for e in list_)]
         self._left = MOST_MOVES
-        self._given = 0
-        self._entries = 0
-        for value in workflow.external_memory.values():
-            entries = value if isinstance(value, list) else (value,)
-            self._given += sum(len(render(entry)) for entry in entries)
-            self._entries += len(entries)
+        self._entries = len(entries)
+        # What is written from here on is counted by the memory itself.
+        self._given = sum(len(render(entry)) for entry in entries) - memory.written
 
     def held(self, state: ExecutionState) -> int:
         """Give a bound of the characters in a state's memory, each entry rendered."""

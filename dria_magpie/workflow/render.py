@@ -99,7 +99,8 @@ def is_small(size: TaskSize, held: int, entries: int) -> bool:
     # Of any one value: lists have separators, a literal is its key, a size is a number.
     most = held + 2 * entries + size.keys + _LONGEST_NUMBER
     filled = (size.placeholders + size.histories + size.inputs) * most
-    messages = size.texts + size.histories * entries
+    # A history of what is no list is one message.
+    messages = size.texts + size.histories * max(1, entries)
     return size.texts > 0 and size.characters + filled <= LONGEST and messages <= MOST_MESSAGES
 
 

@@ -74,8 +74,8 @@ def retrace(
     """
     if not 0 <= seed < _MOST or not all(0 <= turn.seconds < _MOST for turn in turns):
         return
-    effort = Effort(workflow)
     way = [ExecutionState.start(workflow, seed=seed)]
+    effort = Effort(way[0])
     # What would fall out at the far end is never looked at: it comes after too many others.
     pending = deque([way[0]], maxlen=MOST_BRANCHES)
     for _ in range(MOST_BRANCHES):
@@ -103,7 +103,7 @@ def complete(workflow: Workflow, state: ExecutionState) -> Finished | Failed | N
         Its end, or the call that is due; None if there is neither within 10,000 moves.
         `Failed` also stands for a state that is not this workflow's.
     """
-    outcome = _complete(workflow, state, Effort(workflow))
+    outcome = _complete(workflow, state, Effort(state))
     if not isinstance(outcome, Due):
         return outcome
     following = _advance(workflow, outcome.before)
@@ -112,7 +112,7 @@ def complete(workflow: Workflow, state: ExecutionState) -> Finished | Failed | N
 
 def find_end(workflow: Workflow, state: ExecutionState) -> Finished | Failed | None:
     """Give the end that a run comes to before it needs a model again; None if it needs one."""
-    outcome = _complete(workflow, state, Effort(workflow))
+    outcome = _complete(workflow, state, Effort(state))
     return outcome if isinstance(outcome, Finished | Failed) else None
 
 
@@ -128,7 +128,7 @@ def conclude(workflow: Workflow, state: ExecutionState) -> Finished | Failed | N
     Returns:
         None if the run cannot go on without an answer, or not within 10,000 moves.
     """
-    effort = Effort(workflow)
+    effort = Effort(state)
     following: ExecutionState | None = state
     while following:
         outcome = _complete(workflow, following, effort)

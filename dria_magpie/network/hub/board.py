@@ -6,12 +6,13 @@ import secrets
 import time
 from collections import Counter, OrderedDict, deque
 
-from dria_magpie.network.hub.job import Job
+from dria_magpie.network.hub.job import Address, Job
 from dria_magpie.network.hub.placement import Placement
 from dria_magpie.network.hub.registry import Registry
 from dria_magpie.network.verification import Assigned
 
 LaneKey = tuple[str, str]
+_CLOSED_FOR = 60.0
 
 
 class Board:
@@ -35,6 +36,7 @@ class Board:
         self._by_result: dict[str, Job] = {}
         self._running: dict[str, Job] = {}
         self._load: Counter[str] = Counter()
+        self._closed: dict[tuple[str, str], float] = {}
         self._waiting: OrderedDict[LaneKey, deque[Job]] = OrderedDict()
 
     def has(self, seq: int) -> bool:
@@ -81,6 +83,16 @@ class Board:
     def waiting(self) -> dict[LaneKey, list[Job]]:
         """Give the tasks that wait for a node, by queue."""
         return {lane: list(jobs) for lane, jobs in self._waiting.items()}
+
+    def close_run(self, client: str, run: str) -> None:
+        """Note that a run is over: tasks of it may still be on their way into their queue."""
+        now = time.time()
+        self._closed = {key: at for key, at in self._closed.items() if at > now - _CLOSED_FOR}
+        self._closed[client, run] = now
+
+    def is_closed(self, address: Address) -> bool:
+        """Tell whether a task is of a run that is over."""
+        return (address.client, address.run) in self._closed
 
     def add(self, job: Job) -> None:
         """Take a task in hand: one that is new, or one that an earlier hub had assigned."""

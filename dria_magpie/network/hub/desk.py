@@ -140,8 +140,11 @@ class Desk:
     async def _cancel(self, client: str, asked: dict[str, Any]) -> Answer:
         run = _read_token(asked["run"])
         for name in _read_ids(asked["ids"]):
-            if not await self._dispatcher.cancel(f"result.{client}.{run}.{name}"):
+            result = f"result.{client}.{run}.{name}"
+            if not await self._dispatcher.cancel(result):
                 await self._ledger.unqueue(f"task.{client}.*.{run}.{name}")
+                self._lanes.withdraw(client, result)
+                await self._dispatcher.cancel(result)  # it may have gone on meanwhile
         return {}
 
     async def _forget(self, client: str, asked: dict[str, Any]) -> Answer:
@@ -154,6 +157,7 @@ class Desk:
     async def _close(self, client: str, asked: dict[str, Any]) -> Answer:
         """Drop a run that nobody will come back to: its tasks and its results."""
         run = _read_token(asked["run"])
+        self._board.close_run(client, run)
         await self._ledger.unqueue(f"task.{client}.*.{run}.*")
         await self._dispatcher.cancel_run(client, run)
         await self._ledger.drop_run(client, run)

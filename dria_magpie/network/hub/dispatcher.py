@@ -48,10 +48,16 @@ class Dispatcher:
 
     async def serve(self) -> None:
         """Give waiting tasks to free nodes."""
-        for job in self._board.assign_waiting():
-            if job.nonces == 1:
-                self._on_room(job.address.lane)
+        leaving = self._board.assign_waiting()
+        for job in leaving:
+            self._give_room(job)
+        for job in leaving:
             await self._send(job)
+
+    def _give_room(self, job: Job) -> None:
+        if job.takes_room:
+            job.takes_room = False
+            self._on_room(job.address.lane)
 
     async def give(self, job: Job, placement: Placement) -> None:
         """Give a task to a certain node."""
@@ -112,8 +118,7 @@ class Dispatcher:
         self._board.take_out(job)
         if who:
             await self.call_back(who.node, who.nonce)
-        elif not job.nonces:
-            self._on_room(job.address.lane)
+        self._give_room(job)
         await self._ledger.drop(job)
 
     async def call_back(self, address: str, nonce: str) -> None:

@@ -97,6 +97,7 @@ class Job:
         progress: when it last came forward.
         started: whether the node has said that it works on it.
         nonces: how many assignments there were.
+        takes_room: it takes room among those of its queue that are at hand.
         ending: its end is being written down.
         check: it is a spot check, of which nobody but the hub hears; None if it is not.
     """
@@ -115,6 +116,7 @@ class Job:
     progress: float = 0.0
     started: bool = False
     nonces: int = 0
+    takes_room: bool = False
     ending: bool = False
     check: Check | None = None
 

@@ -17,7 +17,7 @@ from dria_magpie.network.hub.pace import Pace
 from dria_magpie.network.hub.placement import Placement, count_others
 from dria_magpie.network.hub.registry import Registry
 from dria_magpie.network.hub.verdict import OUTCOMES, Loss, LossKind, decide_loss
-from dria_magpie.network.order import MOST_BYTES
+from dria_magpie.network.order import MOST_BYTES, MOST_UNFINISHED
 from dria_magpie.network.record import Record
 from dria_magpie.network.verification import UNTOUCHED, Assigned, Checked, check_record
 
@@ -89,37 +89,44 @@ class Judge:
             if len(payload) > MOST_BYTES:
                 raise StateError(f"{len(payload):,} bytes are more than a network takes")
             record = Record.read(payload)
+            if record.seals and record.last.kind != "done" and len(payload) > MOST_UNFINISHED:
+                raise StateError(f"nobody could go on from {len(payload):,} bytes")
         except StateError as error:
             self._mark_invalid(address, str(error))
             return
         nonce = record.last.nonce if record.seals else ""
         job = self._board.working(nonce)
-        if job and job.ending:
-            return  # it was handed in before, and is not kept yet
-        await self._weigh(address, nonce, job, record)
-        if nonce and record.last.kind != "state":
+        is_settled = await self._weigh(address, nonce, job, record)
+        if is_settled and nonce and record.last.kind != "state":
             await self._dispatcher.settle(address, nonce)
 
-    async def _weigh(self, address: str, nonce: str, job: Job | None, record: Record) -> None:
+    async def _weigh(self, address: str, nonce: str, job: Job | None, record: Record) -> bool:
+        """Judge a record; tell whether the node need not keep it any longer."""
         if job is None or job.assigned is None:
             logger.info("a result came too late", extra={"action": "late", "node": address})
-            return
+            return True
         if job.assigned.node != address:
             self._mark_invalid(address, "it answers for another node")
-            return
+            return True
         if record.last.kind == "state" and len(record.turns) <= len(job.record.turns):
-            return  # nothing new, however often it is said
+            return True  # nothing new, however often it is said
+        if job.ending:
+            return False  # another copy of it is being kept, which may fail
         elapsed = time.time() - job.since
         look = partial(_look_at, job, job.assigned, record, elapsed)
         checked = await self._pace.spend(job.address.client, look)
-        if self._board.working(nonce) is not job or job.ending:
-            return  # it was taken back meanwhile
+        still = self._board.working(nonce)
+        if still is None:
+            return True  # it was taken back meanwhile
+        if still.ending:
+            return False
         if isinstance(checked, StateError):
             await self._dispatcher.call_back(address, nonce)
             await self._lose(job, "invalid", str(checked))
         else:
             await self._accept(job, record, checked)
         await self._dispatcher.serve()
+        return True
 
     async def _accept(self, job: Job, record: Record, checked: Checked) -> None:
         now = time.time()

@@ -79,6 +79,8 @@ class LaneReader:
         self._lane = lane
         self._with = parts
         self._room = _Room()
+        # Results of tasks that have arrived and that the board does not have yet, by place
+        self._arrived: dict[int, str] = {}
         self._broken = asyncio.Event()
         self._task = asyncio.create_task(self._read())
 
@@ -90,6 +92,16 @@ class LaneReader:
         """Read from the start, as what was asked of the broker before is never answered."""
         self._broken.set()
         self._broken = asyncio.Event()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no task has arrived that the board does not have yet."""
+        return not self._arrived
+
+    def withdraw(self, result: str) -> None:
+        """Forget a task that has arrived, by the subject of its result."""
+        for seq in [seq for seq, found in self._arrived.items() if found == result]:
+            del self._arrived[seq]
 
     async def aclose(self) -> None:
         """Stop reading."""
@@ -110,6 +122,7 @@ class LaneReader:
     async def _read_on(self) -> None:
         """Read a queue from its start until the broker forgets who reads."""
         lane, broken = self._lane, self._broken
+        self._arrived.clear()
         await self._with.ledger.begin_lane(lane)
         # What is in the stream now may have its result, as nobody waits for a task to be erased.
         doubtful = await self._with.streams.last("TASKS")
@@ -131,48 +144,70 @@ class LaneReader:
             await asyncio.gather(*pulls, return_exceptions=True)
 
     async def _pull(self, doubtful: int) -> None:
-        reader = await self._with.streams.reader("TASKS", name_consumer(self._lane.key))
+        consumer = name_consumer(self._lane.key)
+        reader = await self._with.streams.reader("TASKS", consumer, self._note_arrival)
         try:
             while True:
                 await self._room.take()
-                kept = 0
+                begun = 0
                 try:
                     await self._wait_for_room()
                     async with aclosing(reader.pull(_AT_ONCE, _POLL)) as deliveries:
                         async for found in deliveries:
-                            kept += await _finish(self._take(found, doubtful))
+                            begun += 1
+                            await _finish(self._take(found, doubtful))
                 finally:
-                    self._room.give(_AT_ONCE - kept)
+                    self._room.give(_AT_ONCE - begun)
         finally:
             await reader.aclose()
+
+    def _note_arrival(self, found: Delivery) -> None:
+        # At once: what is not noted is deleted with later ones that are done with.
+        self._with.ledger.keep_task(self._lane, found.seq)
+        self._arrived[found.seq] = Address.of(found.subject).result
 
     async def _wait_for_room(self) -> None:
         """Wait until the tasks of a client that are at hand are not too large."""
         while self._with.board.weigh(self._lane.client) > MOST_BYTES_AT_HAND:  # noqa: ASYNC110 - it is seldom
             await asyncio.sleep(_PAUSE)
 
-    async def _take(self, found: Delivery, doubtful: int) -> bool:
-        """Hand a task to the dispatcher; tell whether it takes room there."""
-        # At once: what is not noted goes with later ones that are done with.
-        self._with.ledger.keep_task(self._lane, found.seq)
+    async def _take(self, found: Delivery, doubtful: int) -> None:
+        """Hand a task to the dispatcher; one that is not handed on takes no room."""
+        job = None
+        try:
+            job = await self._read_task(found, doubtful)
+        finally:
+            if job is None:
+                self._arrived.pop(found.seq, None)
+                self._room.give(1)
+        if job is not None:
+            self._arrived.pop(found.seq, None)
+            job.takes_room = True
+            await self._with.dispatcher.add(job)
+
+    async def _read_task(self, found: Delivery, doubtful: int) -> Job | None:
+        """Give a task that is to be done, if it is one."""
         if self._with.board.has(found.seq):
-            return False
+            return None
         try:
             client = Address.of(found.subject).client
             read = partial(Job.of, found.seq, found.subject, found.payload)
             job = await self._with.pace.spend(client, read)
         except (DriaMagpieError, ValueError) as error:
             await self._refuse(found, error)
-            return False
+            return None
         if self._with.board.has(found.seq):
-            return False
+            return None
         if (job.order.again or found.seq <= doubtful) and await self._with.ledger.is_finished(job):
             await self._with.ledger.announce(job)
-            return False
+            return None
         if found.seq <= doubtful:
             await self._with.ledger.recall(job)
-        await self._with.dispatcher.add(job)
-        return True
+        if found.seq not in self._arrived or self._with.board.is_closed(job.address):
+            # It was withdrawn meanwhile
+            await self._with.ledger.delete_task(self._lane.key, found.seq)
+            return None
+        return job
 
     async def _refuse(self, found: Delivery, error: Exception) -> None:
         """End a task that is none."""
@@ -191,11 +226,11 @@ async def _fail_once(broken: asyncio.Event) -> None:
     raise NetworkError("the connection to the broker was lost and made again")
 
 
-async def _finish(work: Coroutine[Any, Any, bool]) -> bool:
+async def _finish(work: Coroutine[Any, Any, None]) -> None:
     """Do something wholly, though it be cancelled: half of it would be forgotten tasks."""
     task = asyncio.ensure_future(work)
     try:
-        return await asyncio.shield(task)
+        await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise

@@ -64,6 +64,8 @@ class Lanes:
         for key in keys:
             if key in waiting or await self._streams.count_left("TASKS", name_consumer(key)):
                 continue
+            if key in self._readers and not self._readers[key].is_idle:
+                continue
             if reader := self._readers.pop(key, None):
                 await reader.aclose()
                 await self._ledger.drop_lane(Lane(*key))
@@ -75,6 +77,12 @@ class Lanes:
         reader = self._readers.get(key)
         if reader:
             reader.make_room()
+
+    def withdraw(self, client: str, result: str) -> None:
+        """Forget a client's task, by its result's subject, that has come but is not begun."""
+        for key, reader in self._readers.items():
+            if key[0] == client:
+                reader.withdraw(result)
 
     def read_anew(self) -> None:
         """Read every queue from its start, as the broker was away and may have forgotten who reads.

@@ -140,7 +140,7 @@ class Ledger:
 
     async def unqueue(self, subject: str) -> None:
         """Take tasks out of the queue."""
-        await self._streams.purge("TASKS", subject)
+        await self._streams.clear("TASKS", subject)
 
     async def begin_lane(self, lane: Lane) -> None:
         """Note that a queue is read from its start, as some of its tasks may not have been seen."""
@@ -153,8 +153,10 @@ class Ledger:
             await self._streams.erase("TASKS", seq)
 
     def keep_task(self, lane: Lane, seq: int) -> None:
-        """Note that a task was read from its queue, before anything is done with it."""
-        self._lanes[lane.key].add(seq)
+        """Note that a task has come from its queue, before anything is done with it."""
+        prefix = self._lanes.get(lane.key)
+        if prefix:
+            prefix.add(seq)
 
     async def delete_task(self, lane: tuple[str, str], seq: int) -> None:
         """Take a task out of its queue."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dria_magpie.network.assignment import MOST_HANDED_IN
 from dria_magpie.network.credentials.permissions import MAX_PAYLOAD
 
 NOTE_AGAIN = 30.0
@@ -35,8 +36,8 @@ STREAMS: tuple[dict[str, Any], ...] = (
         # Nodes keep what they hand in until the hub says that it has it.
         "storage": "memory",
         **_OF_MEMBERS,
-        # More than nodes hand in at once; of the largest, what the broker sends to the hub unread.
-        "max_msgs_per_subject": 24,
+        # Of the largest, what the broker sends to the hub unread.
+        "max_msgs_per_subject": MOST_HANDED_IN,
     },
     {
         "name": "DESK",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -47,9 +47,11 @@ class Streams:
         if "error" in answer:
             raise NetworkError(f"cannot read the stream {stream}: {answer['error']}")
 
-    async def reader(self, stream: str, consumer: str) -> Reader:
-        """Give what reads a consumer, a message at a time."""
-        reader = Reader(self._broker, stream, consumer)
+    async def reader(
+        self, stream: str, consumer: str, on_arrival: Callable[[Delivery], None]
+    ) -> Reader:
+        """Give what reads a consumer; `on_arrival` hears of messages before they are taken."""
+        reader = Reader(self._broker, stream, consumer, on_arrival)
         await reader.open()
         return reader
 
@@ -74,6 +76,10 @@ class Streams:
         """Delete the messages of a subject, without waiting for it."""
         order = json.dumps({"filter": subject}).encode()
         await self._broker.publish(f"$JS.API.STREAM.PURGE.{stream}", order)
+
+    async def clear(self, stream: str, subject: str) -> None:
+        """Delete the messages of a subject; what was on its way to a reader is there after it."""
+        await self._api(f"STREAM.PURGE.{stream}", {"filter": subject})
 
     async def purge_below(self, stream: str, subject: str, seq: int) -> None:
         """Delete the messages of matching subjects before a place, without waiting for it."""
@@ -108,8 +114,15 @@ class Reader:
     subscription of its own.
     """
 
-    def __init__(self, broker: Broker, stream: str, consumer: str) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        stream: str,
+        consumer: str,
+        on_arrival: Callable[[Delivery], None],
+    ) -> None:
         self._broker = broker
+        self._on_arrival = on_arrival
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = broker.new_inbox()
         self._came: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -151,4 +164,6 @@ class Reader:
                 await self._subscription.aclose()
 
     async def _take(self, delivery: Delivery) -> None:
+        if delivery.seq:
+            self._on_arrival(delivery)
         self._came.put_nowait(delivery)
