@@ -9,6 +9,7 @@ import typer
 from dria_magpie import __version__
 from dria_magpie.cli.dialogue import dialogue
 from dria_magpie.cli.export import export
+from dria_magpie.cli.gateway import app as gateway
 from dria_magpie.cli.generate import generate
 from dria_magpie.cli.hub import hub
 from dria_magpie.cli.models import app as models
@@ -56,3 +57,4 @@ app.add_typer(models, name="models")
 app.command(name="node")(node)
 app.command(name="hub")(hub)
 app.add_typer(network, name="network")
+app.add_typer(gateway, name="gateway")

@@ -1,0 +1,7 @@
+"""The gateway's store: whatever it has accepted outlives its process."""
+
+from __future__ import annotations
+
+from dria_magpie.gateway.store.store import Kept, Store, Work
+
+__all__ = ["Kept", "Store", "Work"]

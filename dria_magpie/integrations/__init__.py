@@ -1,0 +1,1 @@
+"""Other people's programs on this package; what each needs is imported where it is used."""

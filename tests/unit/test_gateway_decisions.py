@@ -1,0 +1,286 @@
+"""What the gateway decides: limits, attempts, deliveries, names of models, whose turn it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from dria_magpie.errors import (
+    ContextLengthError,
+    DrainedError,
+    EmptyCompletionError,
+    EndpointError,
+    EngineError,
+    GraphError,
+    InstructionError,
+    InvalidInputError,
+    LimitError,
+    NetworkError,
+    NoNodeError,
+    StepError,
+    StoreError,
+    UnsupportedError,
+)
+from dria_magpie.gateway.catalogue import Catalogue, read_serve_as
+from dria_magpie.gateway.delivery import Line, decide_outcome
+from dria_magpie.gateway.entry import Burst, Entry
+from dria_magpie.gateway.keys import ApiKey
+from dria_magpie.gateway.limits import REQUESTS_AT_ONCE, Turnstile
+from dria_magpie.gateway.queue import KeyQueue
+from dria_magpie.gateway.release import QUIET_SECONDS
+from dria_magpie.gateway.retry import decide_attempt
+from dria_magpie.gateway.store.errors import telling_errors
+from dria_magpie.models import NodeInfo
+
+
+def test_many_requests_come_at_once_and_then_so_many_a_second() -> None:
+    turnstile = Turnstile(0.0)
+    assert all(turnstile.decide(0.0).wait == 0 for _ in range(REQUESTS_AT_ONCE))
+    waits = [turnstile.decide(0.0) for _ in range(100)]
+    assert [round(admission.wait, 2) for admission in waits[:3]] == [0.01, 0.02, 0.03]
+    assert all(admission.admitted for admission in waits)
+    refused = turnstile.decide(0.0)
+    assert not refused.admitted
+    assert refused.reason == "more than 100 requests a second"
+    assert turnstile.decide(0.5).admitted
+    assert turnstile.decide(60.0).wait == 0
+
+
+def decide(error, *, failures=1, outages=1, others_succeed=False, seconds=0.0):
+    return decide_attempt(
+        error,
+        failures=failures,
+        outages=outages,
+        others_succeed=others_succeed,
+        seconds=seconds,
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        GraphError("x"),
+        StepError("x"),
+        LimitError("x"),
+        ContextLengthError("x"),
+        InstructionError("x"),
+        UnsupportedError("x"),
+        EndpointError("x", 400),
+        EndpointError("x", 401),
+        EndpointError("x", 404),
+    ],
+)
+def test_what_will_not_pass_is_told_at_once(error) -> None:
+    assert decide(error).next == "fail"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [EngineError("x"), EmptyCompletionError("x"), NoNodeError("x"), EndpointError("x", 500)],
+)
+def test_what_may_pass_is_tried_three_times(error) -> None:
+    decisions = [decide(error, failures=number) for number in (1, 2, 3)]
+    assert [decision.next for decision in decisions] == ["again", "again", "fail"]
+    assert [decision.delay for decision in decisions[:2]] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("error", [NetworkError("x"), EndpointError("x"), EndpointError("x", 503)])
+def test_while_nothing_gets_through_no_attempt_is_counted(error) -> None:
+    waiting = decide(error, failures=3, outages=10)
+    assert (waiting.next, waiting.delay) == ("wait", 30.0)
+    assert decide(error, failures=3, others_succeed=True).next == "fail"
+    assert decide(error, failures=3, seconds=3600.0).next == "fail"
+
+
+def test_a_gateway_that_ends_fails_nothing() -> None:
+    assert decide(DrainedError("x"), failures=99).next == "wait"
+
+
+def test_a_disk_that_cannot_be_read_fails_nothing() -> None:
+    assert decide(StoreError("x"), failures=99, outages=3, others_succeed=True).delay == 4.0
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds", "outcome"),
+    [
+        (Line(0), 0.5, None),
+        (Line(0), 0.75, "received"),
+        (Line(0, has_ended=True), 0.0, "received"),
+        (Line(9), 1.0, None),
+        (Line(9, has_ended=True), 1.0, None),
+        (Line(9), 10.0, "lost"),
+        (Line(0, is_reset=True), 0.0, "lost"),
+    ],
+)
+def test_an_answer_arrived_if_all_of_it_was_confirmed(line, seconds, outcome) -> None:
+    assert decide_outcome(line, seconds) == outcome
+
+
+def test_in_a_hurry_it_is_decided_by_what_is_known() -> None:
+    assert decide_outcome(Line(0), 0.0, hurry=True) == "received"
+    assert decide_outcome(Line(1), 0.0, hurry=True) == "lost"
+
+
+def node(*models: str) -> NodeInfo:
+    return NodeInfo(address="local", models=models, slots=1)
+
+
+def test_names_stand_for_models() -> None:
+    catalogue = Catalogue({"gemma": "tiny"}, ["said"])
+    assert catalogue.serves == {"gemma": "tiny", "said": "said"}
+    assert catalogue.choose(["early"]) == ("early",)
+    catalogue.learn([node("tiny", "llama:latest")])
+    assert catalogue.names == ("gemma", "said", "tiny", "llama:latest")
+    assert catalogue.choose(["nobody", "gemma", "tiny", "llama"]) == ("tiny", "tiny", "llama")
+    assert catalogue.list_unserved() == ()
+    assert catalogue.refuse(["gemma"]) == ""
+    assert catalogue.refuse(["x", "y"]).startswith("nobody serves x or y; served here: gemma, ")
+
+
+def test_a_name_for_what_nobody_serves_is_found_out() -> None:
+    catalogue = Catalogue({"gemma": "tiny", "qwen": "*"})
+    catalogue.learn([node("other")])
+    assert catalogue.list_unserved() == ("gemma", "qwen")
+    catalogue.learn([node("*")])
+    assert catalogue.list_unserved() == ()
+    assert catalogue.choose(["anything"]) == ("anything",)
+    assert "*" not in catalogue.names
+
+
+def test_serve_as_is_read() -> None:
+    assert read_serve_as(["a=b", "c=hf:x/y=z"]) == {"a": "b", "c": "hf:x/y=z"}
+    for wrong in (["a"], ["=b"], ["a="], ["a=b", "a=c"]):
+        with pytest.raises(InvalidInputError):
+            read_serve_as(wrong)
+
+
+def make_queue(*sizes: int, now: float = 0.0) -> KeyQueue:
+    """A queue with bursts of tasks that are done, and whose clients know them."""
+    queue = KeyQueue(ApiKey(number=1, name="k", digest="d", created=0.0), now, hold=45.0)
+    for number, size in enumerate(sizes):
+        burst = Burst(number, now, now)
+        for position in range(size):
+            entry = Entry(f"{number}x{position}", burst)
+            queue.add(entry)
+            queue.note_known(entry, 0, now + QUIET_SECONDS)
+            queue.finish(entry, 100, now)
+    return queue
+
+
+def ids(entries) -> list[str]:
+    return [entry.id for entry in entries]
+
+
+def test_a_result_goes_out_once() -> None:
+    queue = make_queue(2, 1)
+    assert queue.outbox.take(0.5) == ()
+    assert queue.outbox.next_change(0.5) == 0.75
+    taken = queue.outbox.take(0.75)
+    assert ids(taken) == ["0x0", "0x1", "1x0"]
+    assert queue.outbox.take(1.0) == ()
+    assert ids(queue.note_delivered(taken, 1.0)) == ids(taken)
+    assert queue.note_delivered(taken, 1.0) == ()
+    assert queue._open == 0
+    assert not queue.outbox.bursts
+
+
+def test_what_did_not_arrive_goes_out_again() -> None:
+    queue = make_queue(2)
+    taken = queue.outbox.take(1.0)
+    assert queue.put_back(taken) == ()
+    again = queue.outbox.take(1.0)
+    assert ids(again) == ids(taken)
+    queue.note_delivered(again, 1.0)
+    assert ids(queue.put_back(again)) == ids(again)
+    assert queue._open == 2
+    assert ids(queue.outbox.take(1.0)) == ids(taken)
+
+
+def test_an_answer_that_was_lost_is_given_twice_more_at_most() -> None:
+    queue = make_queue(1)
+    taken = queue.outbox.take(1.0)
+    queue.outbox.note_sent(taken, 1.0)
+    assert queue.outbox.take_lost(1.3) == ()
+    assert queue.outbox.take_lost(2.0) == taken
+    assert queue.outbox.take_lost(4.0) == ()
+    queue.outbox.note_sent(taken, 2.0)
+    assert queue.outbox.take_lost(3.0) == taken
+    queue.outbox.note_sent(taken, 3.0)
+    assert queue.outbox.take_lost(4.0) == ()
+
+
+def test_a_client_that_begins_another_cycle_has_its_answer() -> None:
+    queue = make_queue(1)
+    queue.outbox.note_sent(queue.outbox.take(1.0), 1.0)
+    queue.outbox.beat(1.5)
+    assert queue.outbox.take_lost(2.0) == ()
+
+
+def test_an_answer_has_a_size() -> None:
+    queue = make_queue(1, 1, 1)
+    for entry in queue.entries.values():
+        entry.size = 600_000
+    assert ids(queue.outbox.take(1.0)) == ["0x0"]
+    assert len(make_queue(*[50] * 5).outbox.take(1.0)) == 200
+
+
+def test_items_and_names_are_forgotten_after_a_while() -> None:
+    queue = make_queue(2)
+    queue.note_delivered(queue.outbox.take(1.0), 1.0)
+    assert queue.outbox.pop_settled(5.0) == ()
+    assert ids(queue.outbox.pop_settled(6.1)) == ["0x0", "0x1"]
+    assert queue.outbox.pop_settled(6.1) == ()
+    assert queue.outbox.pop_forgotten(600.0) == ()
+    for entry in queue.outbox.pop_forgotten(601.1):
+        queue.remove(entry)
+    assert not queue.entries
+
+
+def test_what_nobody_collects_is_found() -> None:
+    queue = make_queue(2)
+    assert queue.outbox.list_uncollected(0.0) == ()
+    assert len(queue.outbox.list_uncollected(1.0)) == 2
+
+
+def test_tasks_that_follow_each_other_belong_together() -> None:
+    queue = make_queue(50)
+    assert queue.outbox.find_burst(0.1) is None
+    queue = make_queue(2)
+    assert queue.outbox.find_burst(1.0) is queue.outbox.bursts[0]
+    assert queue.outbox.find_burst(1.1) is None
+    queue.outbox.take(0.8)
+    assert queue.outbox.find_burst(0.9) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (sqlite3.SQLITE_BUSY, "another process holds s.sqlite"),
+        (sqlite3.SQLITE_NOTADB, "s.sqlite is damaged"),
+        (sqlite3.SQLITE_FULL, "the disk with s.sqlite is full: make room"),
+        (sqlite3.SQLITE_READONLY, "cannot write s.sqlite"),
+        (sqlite3.SQLITE_IOERR | 8 << 8, "cannot read or write s.sqlite"),
+        (sqlite3.SQLITE_MISUSE, "s.sqlite: oh"),
+    ],
+)
+def test_a_stores_errors_say_what_to_do(code, told) -> None:
+    error = sqlite3.OperationalError("oh")
+    error.sqlite_errorcode = code
+    with pytest.raises(StoreError, match=told), telling_errors(Path("s.sqlite")):
+        raise error
+
+
+def test_nothing_goes_out_before_the_client_knows_all_that_came_together() -> None:
+    queue = make_queue(3)
+    first, *_ = queue.entries.values()
+    first.posts = 1
+    queue.take_again(first)
+    assert queue.outbox.take(3.0) == ()
+    queue.note_known(first, 0, 3.0)  # the first POST's answer, which nobody waits for any more
+    assert queue.outbox.take(3.0) == ()
+    assert queue.outbox.next_change(3.0) == 45.0
+    queue.note_known(first, 1, 3.5)
+    assert queue.outbox.next_change(3.0) == 3.5
+    assert len(queue.outbox.take(3.5)) == 3
