@@ -135,11 +135,11 @@ class Agent:
         except StateError as error:
             logger.warning("not understood: %s", error, extra={"action": "order_damaged"})
             return
-        if assignment.end == "settled":
-            self._outbox.settle(assignment.nonce)
-        elif assignment.end:
-            self._cancel(assignment.nonce)
-        elif assignment.nonce not in self._work:
+        for nonce in assignment.settled:
+            self._outbox.settle(nonce)
+        for nonce in assignment.taken_back:
+            self._cancel(nonce)
+        if assignment.nonce and assignment.nonce not in self._work:
             work = asyncio.create_task(self._run(assignment))
             self._work[assignment.nonce] = work
             work.add_done_callback(lambda _: self._end(assignment.nonce))

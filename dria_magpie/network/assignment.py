@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from dria_magpie.errors import StateError
 from dria_magpie.network.envelope import join_parts, split_parts
@@ -13,7 +13,6 @@ BEAT = 3.0
 LEASE = 9.0
 # What the broker keeps of one node's results until the hub has read them; it drops what is beyond.
 MOST_HANDED_IN = 24
-End = Literal["settled", "taken back"]
 _LONGEST = 300
 _MOST_MODELS = 100
 _MOST_SLOTS = 10_000
@@ -21,32 +20,29 @@ _MOST_SLOTS = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A task for a named node.
+    """A task for a named node, with what else there is to say to it.
 
     Attributes:
-        nonce: of this assignment, drawn by the hub.
+        nonce: of this assignment, drawn by the hub; "" if there is none.
         model: for generations that name none.
         order: the task, as `Order.read` takes it.
         record: what earlier nodes made of it, as `Record.read` takes it.
-        end: that it is over: ``settled`` if the hub has what was handed in, ``taken back`` if
-            nothing more is wanted; None as long as it is not.
+        settled: nonces of assignments of which the hub has what was handed in.
+        taken_back: nonces of assignments of which nothing more is wanted.
     """
 
-    nonce: str
-    model: str
-    order: bytes
-    record: bytes
-    end: End | None = None
+    nonce: str = ""
+    model: str = ""
+    order: bytes = b""
+    record: bytes = b""
+    settled: tuple[str, ...] = ()
+    taken_back: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Give it as it travels."""
-        head = {"nonce": self.nonce, "model": self.model, "end": self.end}
-        return join_parts(head, self.order, self.record)
-
-    @classmethod
-    def ended(cls, nonce: str, end: End) -> Self:
-        """Give the word that an assignment is one no more."""
-        return cls(nonce=nonce, model="", order=b"", record=b"", end=end)
+        head = {"nonce": self.nonce, "model": self.model}
+        said = {"settled": self.settled, "taken_back": self.taken_back}
+        return join_parts({**head, **{k: v for k, v in said.items() if v}}, self.order, self.record)
 
     @classmethod
     def read(cls, payload: bytes) -> Self:
@@ -63,9 +59,10 @@ class Assignment:
                 model=head["model"],
                 order=order,
                 record=record,
-                end=head["end"],
+                settled=tuple(head.get("settled", ())),
+                taken_back=tuple(head.get("taken_back", ())),
             )
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise StateError(f"not an assignment: {error!r}") from error
 
 

@@ -76,10 +76,9 @@ class Order:
             StateError: it is no JSON.
         """
         try:
-            graph = json.loads(self.workflow)
+            return Workflow.parse_text(self.workflow)
         except (ValueError, RecursionError) as error:
             raise StateError(f"the workflow is no JSON: {error}") from error
-        return Workflow.parse(graph)
 
 
 def write_order(

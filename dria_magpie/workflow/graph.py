@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_validator
+from pydantic_core import from_json
 
 from dria_magpie.errors import GraphError
 from dria_magpie.models import Sampling
 from dria_magpie.workflow.parts import Config, Json, Part, ReturnValue, Step, TaskSize, WorkflowTask
 from dria_magpie.workflow.plain import check_json
+
+_CHECKED: Mapping[str, bool] = {"checked": True}
 
 
 class Workflow(Part):
@@ -39,7 +42,9 @@ class Workflow(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _check_json(cls, values: Any) -> Any:
+    def _check_json(cls, values: Any, info: ValidationInfo) -> Any:
+        if info.context is _CHECKED:
+            return values
         return check_json(values, passed=(BaseModel, Sampling, type))
 
     @model_validator(mode="before")
@@ -82,6 +87,21 @@ class Workflow(Part):
             graph = _dump(graph, dump)
         try:
             return cls.model_validate(graph)
+        except ValidationError as error:
+            raise GraphError(_describe(error)) from error
+
+    @classmethod
+    def parse_text(cls, text: str) -> Workflow:
+        """Read a graph from JSON.
+
+        Raises:
+            GraphError: it is no workflow; the text names each field at fault.
+            ValueError: it is no JSON.
+        """
+        graph = from_json(text, allow_inf_nan=False)
+        # Whatever came from JSON can be said in it, but for numbers that no field takes.
+        try:
+            return cls.model_validate(graph, context=_CHECKED)
         except ValidationError as error:
             raise GraphError(_describe(error)) from error
 

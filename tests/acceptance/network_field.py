@@ -100,7 +100,7 @@ class Attacker(Member):
 
         async def take(message: Any) -> None:
             assignment = Assignment.read(message.data)
-            if assignment.end is None:
+            if assignment.nonce:
                 self.taken += 1
                 self.orders.put_nowait(assignment)
             else:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import pydantic
 import pytest
+from hypothesis import given
 
 from dria_magpie.errors import GraphError
 from dria_magpie.factory import MagPie
@@ -13,6 +14,7 @@ from dria_magpie.models import Sampling
 from dria_magpie.workflow import Workflow
 from tests.builder import validate
 from tests.unit.flow import READ_X, edge, graph, read, task, user, when
+from tests.unit.graphs import graphs
 
 PLAIN = graph(task("a"))
 FULL = graph(
@@ -272,3 +274,28 @@ def test_an_open_user_turn_ends_with_an_empty_user_message(messages):
 def test_what_a_factory_emits_is_valid():
     workflow = MagPie().workflow("A scientist", "A cook", 3)
     assert validate(workflow.model_dump())
+
+
+@given(graphs())
+def test_a_graph_is_read_from_its_text_as_from_its_values(values):
+    text = json.dumps(values)
+    assert Workflow.parse_text(text) == Workflow.parse(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"config": {"max_steps": 1e999, "max_time": 1}},
+        {"config": {"max_steps": 1, "max_time": float("nan")}},
+        {"external_memory": {"a": {"b": float("inf")}}},
+        {"external_memory": {"a": ["\ud800"]}},
+        {"tasks": [{"id": "a", "operator": "generation", "schema": {"x": [[[1e999]]]}}]},
+        {"steps": 7},
+    ],
+)
+def test_what_is_no_graph_is_none_as_a_text_either(changed):
+    values = {**graph(task("a"), steps=[edge("a")]), **changed}
+    with pytest.raises(GraphError):
+        Workflow.parse(values)
+    with pytest.raises((GraphError, ValueError)):
+        Workflow.parse_text(json.dumps(values))

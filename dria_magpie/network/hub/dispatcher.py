@@ -40,6 +40,7 @@ class Dispatcher:
         self._registry = registry
         self._broker = broker
         self._on_room = on_room
+        self._settled: dict[str, list[str]] = {}
 
     async def add(self, job: Job) -> None:
         """Take a task in hand, and give it to a node if one is free."""
@@ -47,12 +48,21 @@ class Dispatcher:
         await self.serve()
 
     async def serve(self) -> None:
-        """Give waiting tasks to free nodes."""
+        """Give waiting tasks to free nodes, and say what is settled."""
         leaving = self._board.assign_waiting()
         for job in leaving:
             self._give_room(job)
         for job in leaving:
             await self._send(job)
+        while self._settled:
+            address = next(iter(self._settled))
+            await self._say(address, Assignment(settled=self._pop_settled(address)))
+
+    def _pop_settled(self, address: str) -> tuple[str, ...]:
+        return tuple(self._settled.pop(address, ()))
+
+    async def _say(self, address: str, word: Assignment) -> None:
+        await self._broker.publish(f"work.{address}", word.to_bytes())
 
     def _give_room(self, job: Job) -> None:
         if job.takes_room:
@@ -68,12 +78,16 @@ class Dispatcher:
         if who is None:
             return
         assignment = Assignment(
-            nonce=who.nonce, model=who.model, order=job.payload, record=who.before.to_bytes()
+            nonce=who.nonce,
+            model=who.model,
+            order=job.payload,
+            record=who.before.to_bytes(),
+            settled=self._pop_settled(who.node),
         )
         # In this order: a task that somebody works on is noted.
         if not job.check:
             await self._ledger.note(job)
-        await self._broker.publish(f"work.{who.node}", assignment.to_bytes())
+        await self._say(who.node, assignment)
 
     async def beat(self, address: str, beat: Beat) -> None:
         """Hear that a node is there, and what it works on."""
@@ -123,10 +137,8 @@ class Dispatcher:
 
     async def call_back(self, address: str, nonce: str) -> None:
         """Tell a node that a task is not its own any more."""
-        word = Assignment.ended(nonce, "taken back")
-        await self._broker.publish(f"work.{address}", word.to_bytes())
+        await self._say(address, Assignment(taken_back=(nonce,)))
 
-    async def settle(self, address: str, nonce: str) -> None:
-        """Tell a node that what it handed in was read, so that it need not keep it."""
-        word = Assignment.ended(nonce, "settled")
-        await self._broker.publish(f"work.{address}", word.to_bytes())
+    def settle(self, address: str, nonce: str) -> None:
+        """Have `serve` tell a node that what it handed in was read, so that it need not keep it."""
+        self._settled.setdefault(address, []).append(nonce)

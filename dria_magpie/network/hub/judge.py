@@ -98,7 +98,8 @@ class Judge:
         job = self._board.working(nonce)
         is_settled = await self._weigh(address, nonce, job, record)
         if is_settled and nonce and record.last.kind != "state":
-            await self._dispatcher.settle(address, nonce)
+            self._dispatcher.settle(address, nonce)
+        await self._dispatcher.serve()
 
     async def _weigh(self, address: str, nonce: str, job: Job | None, record: Record) -> bool:
         """Judge a record; tell whether the node need not keep it any longer."""
@@ -125,7 +126,6 @@ class Judge:
             await self._lose(job, "invalid", str(checked))
         else:
             await self._accept(job, record, checked)
-        await self._dispatcher.serve()
         return True
 
     async def _accept(self, job: Job, record: Record, checked: Checked) -> None:
