@@ -11,10 +11,22 @@ import sys
 from pathlib import Path
 
 from tests.acceptance.commands import MAGPIE, ROOT, run
+from tests.acceptance.gateway_process import SDK_PYTHON
 from tests.acceptance.sweep_bench import Running
 from tests.integration.endpoint import MisbehavingEndpoint, answer, raw
 from tests.ports import find_ports
 
+SMOLLM2 = "smollm2:135m-instruct-q4_1"
+RUN_ONE_TASK = """
+import asyncio, json
+from dria.models import Model, Task
+from dria_magpie import MagPie, Sampling
+short = Sampling(max_tokens=8)
+graph = MagPie().workflow("A", "B", 1, instructor_sampling=short, responder_sampling=short)
+task = Task(workflow=graph.model_dump(), models=[Model.GEMMA2_9B_FP16], dataset_id="d")
+[result] = asyncio.run(client.execute(task))
+print(json.dumps(json.loads(result.result)))
+"""
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -33,7 +45,7 @@ def test_the_two_commands() -> None:
 
 
 def test_the_program_of_ten_lines() -> None:
-    [program] = blocks("python")
+    program, _ = blocks("python")
     assert len([line for line in program.splitlines() if line.strip()]) <= 11
     done = run(sys.executable, "-W", "error", "-c", program)
     assert done.returncode == 0, done.stderr
@@ -147,6 +159,32 @@ def test_the_commands_of_a_network(tmp_path: Path) -> None:
     finally:
         for running in started:
             running.kill()
+
+
+def test_the_gateway_and_the_line_in_a_program(tmp_path: Path) -> None:
+    create, serve = (shlex.split(line) for line in blocks("sh")[4].strip().splitlines())
+    _, connecting = blocks("python")
+    home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")}
+    port = find_ports()
+    # The embedded model stands in for an endpoint.
+    at = serve.index("--endpoint")
+    del serve[at : at + 2]
+    serve = [word.replace("NAME-AT-THE-ENDPOINT", SMOLLM2) for word in serve]
+    made = Running([MAGPIE, *create[1:]], tmp_path / "key-err", tmp_path / "key", **home)
+    assert made.wait() == 0, made.stderr
+    command = [MAGPIE, *serve[1:], "--listen", f"127.0.0.1:{port}"]
+    gateway = Running(command, tmp_path / "gateway-err", **home)
+    try:
+        gateway.wait_until(lambda: '"gateway_ready"' in gateway.stderr)
+        program = connecting.replace("THE KEY", (tmp_path / "key").read_text().strip())
+        program = program.replace("8642", str(port)) + RUN_ONE_TASK
+        done = Running([str(SDK_PYTHON), "-c", program], tmp_path / "err", tmp_path / "out", **home)
+        assert done.wait() == 0, done.stderr
+        assert len(json.loads((tmp_path / "out").read_text().splitlines()[-1])) == 2
+        gateway.send(signal.SIGTERM)
+        assert gateway.wait() == 130, gateway.stderr
+    finally:
+        gateway.kill()
 
 
 def test_the_recipe_of_self_synthesis(tmp_path: Path) -> None:
