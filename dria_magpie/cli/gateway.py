@@ -57,6 +57,8 @@ def serve(
 ) -> None:
     """Serve programs that use the dria SDK, until Ctrl-C: what is unfinished is kept."""
     if context.invoked_subcommand:
+        if directory is not None:
+            raise InvalidInputError("--dir belongs at the end: gateway key create NAME --dir DIR")
         return
     from dria_magpie.cli.connection import open_client
     from dria_magpie.cli.log import log_as_json

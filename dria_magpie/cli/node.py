@@ -38,8 +38,10 @@ def node(
     from dria_magpie.node import Node
 
     check_template(chat_template, endpoint)
-    engines: list[Engine] = [LlamaEngine(name) for name in model or ()] or [LlamaEngine()]
-    if endpoint is not None:
+    engines: list[Engine]
+    if endpoint is None:
+        engines = [LlamaEngine(name) for name in model or ()] or [LlamaEngine()]
+    else:
         key = read_key(api_key_env)
         engines = [
             OpenAIEngine(endpoint, api_key=key, models=model or (), chat_template=chat_template)

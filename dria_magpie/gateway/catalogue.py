@@ -11,6 +11,8 @@ from dria_magpie.models import ANY_MODEL, NodeInfo
 class Catalogue:
     """Names of models as clients know them.
 
+    Nodes come and go, so that what was served once may be asked for ever after.
+
     Args:
         serve_as: what a name stands for in the network, where it is another one.
         models: names that the network is said to serve, before it is asked.
@@ -22,39 +24,46 @@ class Catalogue:
     def __init__(self, serve_as: Mapping[str, str], models: Iterable[str] = ()) -> None:
         self._serve_as = dict(serve_as)
         self._said = tuple(models)
-        self._served: tuple[str, ...] = ()
+        self._served: dict[str, None] = {}
         self._any = False
+        self._unseen = dict.fromkeys((*self._serve_as.values(), *self._said))
         self.known = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that clients are told of."""
-        return tuple(dict.fromkeys((*self._serve_as, *self._said, *self._served)))
+        unserved = self.list_unserved()
+        names = dict.fromkeys((*self._serve_as, *self._said, *self._served))
+        return tuple(name for name in names if name not in unserved)
 
     @property
     def serves(self) -> dict[str, str]:
         """What every name stands for."""
-        return {name: self._serve_as.get(name, name) for name in self.names}
+        return {name: self._stands_for(name) for name in self.names}
 
     def learn(self, nodes: Iterable[NodeInfo]) -> None:
         """Note what the network serves by itself."""
-        found = [model for node in nodes for model in node.models]
-        self._any = ANY_MODEL in found
-        self._served = tuple(model for model in found if model != ANY_MODEL)
+        for node in nodes:
+            self._any = self._any or ANY_MODEL in node.models
+            self._served |= {model: None for model in node.models if model != ANY_MODEL}
+            for model in tuple(self._unseen):
+                if node.choose_model([model]) is not None:
+                    del self._unseen[model]
         self.known = True
 
-    def list_unserved(self) -> tuple[str, ...]:
-        """Give the names of `serve_as` whose models the network does not serve now."""
-        if self._any:
-            return ()
-        served = {*self._served, *(name.removesuffix(":latest") for name in self._served)}
-        return tuple(name for name, model in self._serve_as.items() if model not in served)
+    def list_unserved(self) -> dict[str, str]:
+        """Give the names that were said whose models no node ever served, and these models."""
+        if self._any or not self.known:
+            return {}
+        said = dict.fromkeys((*self._serve_as, *self._said))
+        models = {name: self._stands_for(name) for name in said}
+        return {name: model for name, model in models.items() if model in self._unseen}
 
     def choose(self, wanted: Sequence[str]) -> tuple[str, ...]:
         """Give what the wanted names stand for, without those that nobody serves."""
-        serves = self.serves
+        names = self.names
         return tuple(
-            serves.get(name, name) for name in wanted if name in serves or self._takes(name)
+            self._stands_for(name) for name in wanted if name in names or self._takes(name)
         )
 
     def refuse(self, wanted: Sequence[str]) -> str:
@@ -63,6 +72,9 @@ class Catalogue:
             return ""
         served = ", ".join(self.names) or "nothing"
         return f"nobody serves {' or '.join(wanted)}; served here: {served}"
+
+    def _stands_for(self, name: str) -> str:
+        return self._serve_as.get(name, name)
 
     def _takes(self, name: str) -> bool:
         # A client that knew an earlier process of this gateway may be faster than the network.

@@ -8,8 +8,10 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from aiohttp import web
 
@@ -44,7 +46,7 @@ def decide_outcome(line: Line, seconds: float, *, hurry: bool = False) -> Outcom
 
     Args:
         line: what is known of the connection.
-        seconds: how long ago the answer was written.
+        seconds: how long ago something of the answer was confirmed, or it was written.
         hurry: whether it has to be decided now.
     """
     if line.is_reset:
@@ -67,8 +69,11 @@ class Watch:
         self._transport = request.transport
         self._hurry = False
         raw = self._transport.get_extra_info("socket") if self._transport else None
-        handle = socket.socket(fileno=os.dup(raw.fileno())) if raw is not None else None
-        self._socket: socket.socket | None = handle
+        self._socket: socket.socket | None = None
+        if raw is not None:
+            # Without a handle, as where files have run out, what is written counts as received.
+            with suppress(OSError):
+                self._socket = socket.socket(fileno=os.dup(raw.fileno()))
         # Below TLS, a client that has read everything may leave bytes of the protocol unread.
         self._is_plain = not (self._transport and self._transport.get_extra_info("sslcontext"))
 
@@ -113,6 +118,25 @@ class Watch:
         state, unconfirmed = _read_state(self._socket)
         reset = state == _CLOSED and (self._is_plain or unconfirmed > 0)
         return Line(unsent + unconfirmed, reset, has_ended=state != _ESTABLISHED)
+
+
+class Watches:
+    """The answers that are on their way, until it is known what became of each."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[asyncio.Task[None], Watch] = {}
+
+    def begin(self, watch: Watch, settling: Coroutine[Any, Any, None]) -> None:
+        """Have an answer settled in the background, by what waits for its outcome."""
+        task = asyncio.create_task(settling)
+        self._tasks[task] = watch
+        task.add_done_callback(self._tasks.pop)
+
+    async def settle(self) -> None:
+        """Have all of them decided at once."""
+        for watch in self._tasks.values():
+            watch.hurry()
+        await asyncio.gather(*self._tasks)
 
 
 def _read_state(raw: socket.socket) -> tuple[int, int]:

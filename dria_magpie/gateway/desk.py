@@ -10,10 +10,9 @@ from collections.abc import Iterable
 
 from dria_magpie.errors import StoreError
 from dria_magpie.gateway.entry import Burst, Entry
-from dria_magpie.gateway.keys import ApiKey
 from dria_magpie.gateway.queue import KeyQueue
 from dria_magpie.gateway.release import GIVEN_UP_SECONDS
-from dria_magpie.gateway.store import Kept, Store
+from dria_magpie.gateway.store import ApiKey, Kept, Store
 from dria_magpie.gateway.wire import Order
 
 logger = logging.getLogger(__name__)
@@ -72,16 +71,18 @@ class Desk:
             queue = self._queues.get(kept.key)
             if queue is None:
                 continue
-            came = kept.received + lag
+            # Where the clock was set back meanwhile, it did not come in the future.
+            came = min(kept.received + lag, now)
             burst = bursts.setdefault(kept.burst, Burst(kept.burst, came, came))
             burst.last = max(burst.last, came)
             entry = Entry(kept.id, burst, kept, attempts=kept.attempts, refused=kept.refused)
             entry.accepted.set()
             # The answer to its POST may have gone down with the earlier process
             entry.posts, entry.known_from = 1, came + GIVEN_UP_SECONDS
-            entry.size, entry.finished = kept.size or 0, (kept.finished or 0.0) + lag
+            entry.size = kept.size or 0
+            entry.finished = min((kept.finished or 0.0) + lag, now)
             if kept.delivered is not None:
-                entry.status, entry.delivered = "delivered", kept.delivered + lag
+                entry.status, entry.delivered = "delivered", min(kept.delivered + lag, now)
             elif kept.size is not None:
                 entry.status = "done"
             queue.add(entry)

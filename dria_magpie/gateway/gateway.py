@@ -17,7 +17,9 @@ from dria_magpie.errors import InvalidInputError
 from dria_magpie.gateway.catalogue import Catalogue
 from dria_magpie.gateway.defects import locate
 from dria_magpie.gateway.desk import Desk
+from dria_magpie.gateway.http_log import make_logger
 from dria_magpie.gateway.identities import Identities
+from dria_magpie.gateway.idlers import Idlers, raise_limit
 from dria_magpie.gateway.intake import Intake
 from dria_magpie.gateway.keyring import Keyring
 from dria_magpie.gateway.polls import Polls
@@ -107,14 +109,15 @@ class Gateway:
         make_private(self._directory / "lock")
         stack.enter_context(holding(self._directory / "lock", busy))
         # Bound before anything that takes time: a client whose gateway restarts waits two seconds
+        raise_limit()
         listening = _listen(host, port)
         stack.callback(listening.close)
         identities = Identities.open(self._directory)
         store = Store(self._directory / FILE)
-        await store.start()
         stack.push_async_callback(store.aclose)
+        await store.start()
         desk = Desk(store, self._hold)
-        supply = Supply(self._dria, self._catalogue)
+        supply = Supply(self._dria, self._catalogue, desk.news)
         worker = Worker(self._dria, store, self._catalogue, identities)
         runner = Runner(desk, supply, worker)
         keyring = Keyring(desk, store, runner)
@@ -124,14 +127,15 @@ class Gateway:
         stack.push_async_callback(desk.settle)
         polls = Polls(store)
         posts = Posts(Intake(desk, self._catalogue, identities))
-        routes = Routes(keyring, posts, polls, self._catalogue, identities)
+        idlers = Idlers()
+        routes = Routes(keyring, posts, polls, self._catalogue, identities, idlers)
         stack.push_async_callback(posts.settle)
-        await _serve(stack, routes, listening, tls)
+        await _serve(stack, routes, idlers, listening, tls)
         stack.push_async_callback(polls.settle)
         stack.callback(lambda: polls.close(desk.queues))
         # First of all: who asks meanwhile is answered, and what is handed in is kept
         stack.push_async_callback(self._stop, runner)
-        for work in (supply.run, runner.run, Upkeep(desk, store, keyring).run):
+        for work in (supply.run, runner.run, Upkeep(desk, store, keyring).run, idlers.run):
             self._background.append(asyncio.create_task(_keep_up(work)))
         url = _describe(listening, tls)
         self._tell(url, desk)
@@ -162,13 +166,27 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise InvalidInputError(f"cannot listen on {host}:{port}: {error}") from error
+        raise InvalidInputError(
+            f"cannot listen on {host}:{port}: {error}; --listen HOST:PORT says where else"
+        ) from error
 
 
 async def _serve(
-    stack: AsyncExitStack, routes: Routes, listening: socket.socket, tls: ssl.SSLContext | None
+    stack: AsyncExitStack,
+    routes: Routes,
+    idlers: Idlers,
+    listening: socket.socket,
+    tls: ssl.SSLContext | None,
 ) -> None:
-    server = web.Server(routes.handle, handler_cancellation=True, access_log=None, logger=logger)
+    # Nobody's body is unpacked: a small one may become very large, and the SDK packs none.
+    server = web.Server(
+        routes.handle,
+        handler_cancellation=True,
+        access_log=None,
+        logger=make_logger(),
+        auto_decompress=False,
+    )
+    idlers.server = server
     runner = web.ServerRunner(server, shutdown_timeout=_GRACE)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

@@ -11,39 +11,19 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from dria_magpie.errors import InvalidInputError
 from dria_magpie.gateway.store.connection import FILE, open_store
 from dria_magpie.gateway.store.errors import telling_errors
+from dria_magpie.gateway.store.keys import ApiKey, read_keys
 from dria_magpie.network.server.files import make_directory
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PREFIX = "magpie-"
 _SECRET_BYTES = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
-    """An API key, without the key. Times are seconds since 1970.
-
-    Attributes:
-        number: which is never given to another one.
-        name: as people call it.
-        digest: SHA-256 of the key, in hex.
-        created: when it was made.
-        used: when it was last used, give or take a minute; None if never.
-        waiting: how many of its tasks have not reached their client.
-    """
-
-    number: int
-    name: str
-    digest: str = field(repr=False)
-    created: float
-    used: float | None = None
-    waiting: int = 0
 
 
 def digest_of(key: str) -> str:
@@ -106,15 +86,6 @@ def revoke_key(directory: Path, name: str) -> int:
                 connection.execute("DELETE FROM keys WHERE number = ?", (key.number,))
             return key.waiting
     raise InvalidInputError(f"there is no key {name!r:.80}; see dria-magpie gateway key list")
-
-
-def read_keys(connection: sqlite3.Connection) -> tuple[ApiKey, ...]:
-    """Give all keys of a store that is open; their tasks are not counted."""
-    found = connection.execute(
-        "SELECT number, name, digest, created, used FROM keys ORDER BY number"
-    )
-    names = [column[0] for column in found.description]
-    return tuple(ApiKey(**dict(zip(names, row, strict=True))) for row in found)
 
 
 @contextmanager

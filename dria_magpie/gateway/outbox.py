@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import takewhile
 
 from dria_magpie.gateway.entry import Burst, Entry
 from dria_magpie.gateway.limits import (
@@ -132,15 +133,21 @@ class Outbox:
         self._tidy()
         return fresh
 
-    def pop_settled(self, now: float) -> tuple[Entry, ...]:
+    def list_settled(self, now: float) -> tuple[Entry, ...]:
         """Give the tasks whose items the client will not ask for again."""
-        popped = _pop(self._recent, now - RESENT_SECONDS)
-        self._old.extend(popped)
-        return popped
+        return _list_older(self._recent, now - RESENT_SECONDS)
 
-    def pop_forgotten(self, now: float) -> tuple[Entry, ...]:
+    def note_settled(self, now: float) -> None:
+        """Note that these tasks' items were deleted."""
+        self._old.extend(_pop(self._recent, now - RESENT_SECONDS))
+
+    def list_forgotten(self, now: float) -> tuple[Entry, ...]:
         """Give the tasks that nobody will hand in again."""
-        return _pop(self._old, now - REMEMBERED_SECONDS)
+        return _list_older(self._old, now - REMEMBERED_SECONDS)
+
+    def note_forgotten(self, now: float) -> None:
+        """Note that these tasks were deleted."""
+        _pop(self._old, now - REMEMBERED_SECONDS)
 
     def list_uncollected(self, before: float) -> tuple[Entry, ...]:
         """Give the tasks that have had their item since before a time."""
@@ -159,9 +166,14 @@ class Outbox:
         ]
 
 
-def _pop(entries: deque[Entry], before: float) -> tuple[Entry, ...]:
-    popped = []
-    while entries and entries[0].delivered < before:
-        popped.append(entries.popleft())
+def _list_older(entries: deque[Entry], before: float) -> tuple[Entry, ...]:
+    older = takewhile(lambda entry: entry.delivered < before, entries)
     # What was put back meanwhile comes here again once it is delivered
-    return tuple(entry for entry in popped if entry.status == "delivered")
+    return tuple(entry for entry in older if entry.status == "delivered")
+
+
+def _pop(entries: deque[Entry], before: float) -> tuple[Entry, ...]:
+    popped = _list_older(entries, before)
+    while entries and entries[0].delivered < before:
+        entries.popleft()
+    return popped

@@ -11,7 +11,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from dria_magpie.errors import StoreError
-from dria_magpie.gateway.delivery import Watch
+from dria_magpie.gateway.delivery import Watch, Watches
 from dria_magpie.gateway.entry import Entry
 from dria_magpie.gateway.limits import MOST_POLLS, POLL_SECONDS
 from dria_magpie.gateway.queue import KeyQueue
@@ -32,7 +32,7 @@ class Polls:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._loop = asyncio.get_running_loop()
-        self._watching: dict[asyncio.Task[None], Watch] = {}
+        self._watches = Watches()
         self._is_closing = False
 
     def close(self, queues: tuple[KeyQueue, ...]) -> None:
@@ -43,9 +43,7 @@ class Polls:
 
     async def settle(self) -> None:
         """Decide what became of the answers that are on their way."""
-        for watch in self._watching.values():
-            watch.hurry()
-        await asyncio.gather(*self._watching)
+        await self._watches.settle()
 
     async def answer(self, request: web.BaseRequest, queue: KeyQueue) -> web.StreamResponse:
         """Answer a poll as soon as there is something, at the latest when its time is over."""
@@ -60,12 +58,12 @@ class Polls:
             await response.write_eof()
             if taken:
                 queue.outbox.note_sent(taken, self._loop.time())
-                self._watch(queue, taken, watch)
+                self._watches.begin(watch, self._settle(queue, taken, watch))
                 handed_over = True
         finally:
             if not handed_over:
                 watch.close()
-                queue.put_back(taken)
+                await self._put_back(queue, taken)
         return response
 
     async def _collect(self, queue: KeyQueue) -> tuple[Entry, ...]:
@@ -100,34 +98,33 @@ class Polls:
         items = await self._store.read_items(numbers)
         return [items[number] for number in numbers if number in items]
 
-    def _watch(self, queue: KeyQueue, entries: tuple[Entry, ...], watch: Watch) -> None:
-        task = asyncio.create_task(self._settle(queue, entries, watch))
-        self._watching[task] = watch
-        task.add_done_callback(self._watching.pop)
-
     async def _settle(self, queue: KeyQueue, entries: tuple[Entry, ...], watch: Watch) -> None:
-        try:
-            if await watch.outcome() == "received":
-                await self._note_delivered(queue, entries)
-            else:
-                await self._put_back(queue, entries)
-        except StoreError as error:
-            # After a restart they may go out twice, which clients take for one.
-            context = {"action": "delivery_not_kept"}
-            logger.error("a delivery is not noted: %s", error, extra=context)  # noqa: TRY400
+        if await watch.outcome() == "received":
+            await self._note_delivered(queue, entries)
+        else:
+            await self._put_back(queue, entries)
 
     async def _put_back(self, queue: KeyQueue, entries: tuple[Entry, ...]) -> None:
-        thought = queue.put_back(entries)
-        context = {"action": "results_put_back", "key": queue.key.name}
-        logger.info("a connection broke: %d results wait again", len(entries), extra=context)
-        await self._store.note_delivered([entry.number for entry in thought], None)
+        if entries:
+            thought = queue.put_back(entries)
+            context = {"action": "results_put_back", "key": queue.key.name}
+            logger.info("a connection broke: %d results wait again", len(entries), extra=context)
+            await self._keep(thought, None)
 
     async def _note_delivered(self, queue: KeyQueue, entries: tuple[Entry, ...]) -> None:
         fresh = queue.note_delivered(entries, self._loop.time())
         if fresh:
-            await self._store.note_delivered([entry.number for entry in fresh], time.time())
+            await self._keep(fresh, time.time())
             context = {"action": "results_delivered", "key": queue.key.name}
             logger.info("%d results were delivered", len(fresh), extra=context)
+
+    async def _keep(self, entries: tuple[Entry, ...], delivered: float | None) -> None:
+        try:
+            await self._store.note_delivered([entry.number for entry in entries], delivered)
+        except StoreError as error:
+            # After a restart they may go out twice, which clients take for one.
+            context = {"action": "delivery_not_kept"}
+            logger.error("a delivery is not noted: %s", error, extra=context)  # noqa: TRY400
 
 
 def make_list(results: list[str]) -> web.Response:

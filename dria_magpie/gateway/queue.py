@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterable
 
 from dria_magpie.gateway.entry import Entry
-from dria_magpie.gateway.keys import ApiKey
 from dria_magpie.gateway.limits import MOST_REFUSALS, MOST_TASKS, Turnstile
 from dria_magpie.gateway.outbox import Outbox
+from dria_magpie.gateway.store import ApiKey
 
 
 class KeyQueue:
@@ -66,8 +66,9 @@ class KeyQueue:
 
     def remove(self, entry: Entry) -> None:
         """Forget a task."""
-        if self.entries.pop(entry.id, None) is None:
+        if self.entries.get(entry.id) is not entry:
             return
+        del self.entries[entry.id]
         self.outbox.remove(entry)
         if entry.status != "delivered":
             self._count(entry, -1)

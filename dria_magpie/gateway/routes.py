@@ -10,7 +10,9 @@ from aiohttp import web
 from dria_magpie.gateway.catalogue import Catalogue
 from dria_magpie.gateway.defects import locate
 from dria_magpie.gateway.identities import Identities
+from dria_magpie.gateway.idlers import Idlers
 from dria_magpie.gateway.keyring import Keyring
+from dria_magpie.gateway.limits import LONGEST_WAIT
 from dria_magpie.gateway.polls import Polls, make_list
 from dria_magpie.gateway.posts import Posts, make_refusal
 from dria_magpie.gateway.queue import KeyQueue
@@ -35,6 +37,7 @@ class Routes:
         polls: answers questions for results.
         catalogue: says what is served.
         identities: say so to clients.
+        idlers: are told of who asks.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class Routes:
         polls: Polls,
         catalogue: Catalogue,
         identities: Identities,
+        idlers: Idlers,
     ) -> None:
         self._keyring = keyring
+        self._idlers = idlers
         self._posts = posts
         self._polls = polls
         self._catalogue = catalogue
@@ -54,6 +59,7 @@ class Routes:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, whatever it is."""
+        self._idlers.note(request)
         try:
             return await self._route(request)
         except web.HTTPException as error:
@@ -82,6 +88,8 @@ class Routes:
         if method != request.method:
             return make_refusal(405, f"{request.path} takes {method}")
         if request.path == "/rpc/get_alive_peers":
+            admission = queue.turnstile.decide(self._loop.time())
+            await asyncio.sleep(admission.wait if admission.admitted else LONGEST_WAIT)
             queue.outbox.beat(self._loop.time())
             return make_list(self._identities.heartbeats(self._catalogue.names))
         if request.path == "/rpc/results":

@@ -52,16 +52,20 @@ class Upkeep:
 
     async def _clear(self, queue: KeyQueue) -> None:
         now = self._loop.time()
-        await self._store.drop_items([entry.number for entry in queue.outbox.pop_settled(now)])
-        forgotten = queue.outbox.pop_forgotten(now)
-        await self._store.drop_tasks([entry.number for entry in forgotten])
-        for entry in forgotten:
-            queue.remove(entry)
-        uncollected = queue.outbox.list_uncollected(now - KEPT_SECONDS)
-        for entry in uncollected:
-            queue.remove(entry)
-        await self._store.drop_tasks([entry.number for entry in uncollected])
+        # What stays on disk stays in memory, so that it is tried again the next time.
+        outbox = queue.outbox
+        await self._store.drop_items([entry.number for entry in outbox.list_settled(now)])
+        outbox.note_settled(now)
+        await self._drop(queue, outbox.list_forgotten(now))
+        outbox.note_forgotten(now)
+        uncollected = outbox.list_uncollected(now - KEPT_SECONDS)
+        await self._drop(queue, uncollected)
         self._tell(queue, uncollected)
+
+    async def _drop(self, queue: KeyQueue, entries: tuple[Entry, ...]) -> None:
+        await self._store.drop_tasks([entry.number for entry in entries])
+        for entry in entries:
+            queue.remove(entry)
 
     def _tell(self, queue: KeyQueue, dropped: tuple[Entry, ...]) -> None:
         if dropped:

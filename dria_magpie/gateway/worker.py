@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from dria_magpie.client import Dria
-from dria_magpie.errors import DriaMagpieError, EngineError, NoNodeError, StateError, StoreError
+from dria_magpie.errors import (
+    DriaMagpieError,
+    EndpointError,
+    EngineError,
+    NoNodeError,
+    StateError,
+    StoreError,
+)
 from dria_magpie.gateway.catalogue import Catalogue
 from dria_magpie.gateway.defects import locate
 from dria_magpie.gateway.entry import Entry
@@ -26,6 +33,8 @@ from dria_magpie.workflow import ExecutionState
 
 logger = logging.getLogger(__name__)
 _LOCAL = "local"
+# With these, an endpoint refuses every task alike.
+_OPERATORS_FAULT = {401, 403, 404}
 _STORE_AGAIN = 2.0
 
 
@@ -197,7 +206,11 @@ class Worker:
             "attempts": job.entry.attempts + 1,
             "next": decision.next,
         }
-        logger.info("a task failed: %s", decision.reason, extra=context)
+        if isinstance(error, EndpointError) and error.status in _OPERATORS_FAULT:
+            advice = "a task failed: %s; look at --endpoint, --model and --api-key-env"
+            logger.warning(advice, decision.reason, extra=context)
+        else:
+            logger.info("a task failed: %s", decision.reason, extra=context)
 
 
 def _address(job: _Job) -> Address:

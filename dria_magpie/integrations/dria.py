@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from importlib import import_module
@@ -24,8 +25,9 @@ from weakref import WeakSet
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from dria_magpie.errors import InvalidInputError, NoNodeError
+from dria_magpie.errors import InvalidInputError, NetworkError, NoNodeError
 from dria_magpie.integrations.asking import AwayError, check_gateway, clean_url, find_served
+from dria_magpie.integrations.listening import end_when_deaf
 from dria_magpie.integrations.sdk_tasks import check_task, expand
 
 logger = logging.getLogger(__name__)
@@ -46,10 +48,10 @@ def use_gateway(client: ClientT, url: str) -> ClientT:
     """Have a client of the ``dria`` SDK work with a gateway, and say so at once if it cannot.
 
     From then on `execute` raises what the SDK alone would wait for without an end: `NoNodeError`
-    for a task whose models nobody serves, `NetworkError` for a gateway that is not there. It
-    refuses tasks that the SDK breaks down at, with `InvalidInputError`. May be called again, with
-    another address. It waits for the gateway's answers, at most some seconds, inside of a running
-    loop too.
+    for a task whose models nobody serves, `NetworkError` for a gateway that is not there, goes
+    away for longer than the SDK waits for it, or no longer takes the key. It refuses tasks that
+    the SDK breaks down at, with `InvalidInputError`. May be called again, with another address. It
+    waits for the gateway's answers, at most some seconds, inside of a running loop too.
 
     Args:
         client: a ``dria.client.Dria``.
@@ -64,7 +66,9 @@ def use_gateway(client: ClientT, url: str) -> ClientT:
     """
     sdk_client = _find_sdk_client(client)
     cleaned = clean_url(url)
-    _wait_for(check_gateway(cleaned, _find_key(sdk_client)))
+    key = _find_key(sdk_client)
+    with _plain_errors():
+        _wait_for(check_gateway(cleaned, key))
     sdk_client.rpc.base_url = cleaned
     if client not in _guarded:
         _guard(sdk_client)
@@ -100,6 +104,15 @@ def _wait_for(asking: Coroutine[Any, Any, None]) -> None:
         pool.submit(asyncio.run, asking).result()
 
 
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Raise what the documentation names: `AwayError` is of use in here only."""
+    try:
+        yield
+    except AwayError as error:
+        raise NetworkError(*error.args) from error.__cause__
+
+
 def _guard(client: Any) -> None:
     """Check tasks on both ways into the SDK: `execute`, which datasets take too, and `push`."""
     execute, push = client.execute, client.push
@@ -109,7 +122,8 @@ def _guard(client: Any) -> None:
         await _check(client, task if isinstance(task, list) else [task])
         token = _is_checked.set(True)
         try:
-            return await execute(task, *args, **options)
+            async with end_when_deaf(client):
+                return await execute(task, *args, **options)
         finally:
             _is_checked.reset(token)
 
@@ -135,7 +149,8 @@ async def _check(client: Any, tasks: list[Any]) -> None:
         return  # the SDK itself says clearly what is wrong
     for task in tasks:
         check_task(task)
-    served = await _find_served(client)
+    with _plain_errors():
+        served = await _find_served(client)
     for task in tasks:
         wanted = expand(task.models)
         if not wanted & served:

@@ -5,6 +5,7 @@ The SDK itself has no place in this environment; ``tests/sdk`` has the same on t
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -21,7 +22,7 @@ import pytest
 from tenacity import wait_none
 
 from dria_magpie.errors import InvalidInputError, NetworkError, NoNodeError
-from dria_magpie.integrations import asking
+from dria_magpie.integrations import asking, listening
 from dria_magpie.integrations import dria as integration
 from dria_magpie.integrations.asking import AwayError, check_gateway, clean_url, find_served
 from dria_magpie.integrations.dria import use_gateway
@@ -189,12 +190,17 @@ class _Task(SimpleNamespace):
 class _Workflow:
     """What the SDK's builder makes."""
 
+    def model_dump(self, warnings: bool = True) -> dict[str, Any]:
+        return {"schema": _Workflow}
+
 
 class _Client:
     """What the SDK calls a client; it gives back what it was to execute."""
 
     def __init__(self, key: str = KEY) -> None:
         self.rpc = SimpleNamespace(base_url="https://gone.example", headers={"x-api-key": key})
+        self.background_tasks: asyncio.Task[None] | None = None
+        self.shutdown_event = asyncio.Event()
 
     async def execute(self, task: Any, timeout: int = 300) -> Any:
         await self.push(task if isinstance(task, list) else [task])
@@ -256,6 +262,8 @@ async def test_a_second_call_wraps_nothing_twice(client: _Client, gateway: Stand
         (_task(models=[]), InvalidInputError, "needs models"),
         (_task(workflow={}), InvalidInputError, "external_memory"),
         (_task(workflow="text"), InvalidInputError, r"not a builtins\.str"),
+        (_task(workflow={"external_memory": {1, 2}}), InvalidInputError, "must be JSON"),
+        (_task(workflow={"external_memory": "x" * 196_608}), InvalidInputError, "196,608 of JSON"),
     ],
 )
 async def test_tasks_that_cannot_come_back_are_refused(
@@ -286,16 +294,48 @@ async def test_a_gateway_that_is_away_is_asked_as_often_as_the_sdk_asks(
     use_gateway(client, gateway.url)
     gateway.asked.clear()
     gateway.answers[PEERS] = 502, b"", {}
-    with pytest.raises(NetworkError, match="HTTP 502"):
+    with pytest.raises(NetworkError, match="HTTP 502") as caught:
         await client.execute(_task())
+    assert type(caught.value) is NetworkError
     assert gateway.asked[PEERS] == 3
+
+
+async def test_who_has_stopped_listening_is_told_of(
+    client: _Client, gateway: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_down() -> None:
+        raise ConnectionError("the gateway is away")
+
+    async def execute(task: Any) -> None:
+        client.background_tasks = asyncio.create_task(break_down())
+        await asyncio.sleep(30)
+
+    monkeypatch.setattr(listening, "_LOOK", 0.02)
+    monkeypatch.setattr(client, "execute", execute)
+    use_gateway(client, gateway.url)
+    with pytest.raises(NetworkError, match=r"went away.* Hand the tasks in again") as caught:
+        await client.execute(_task())
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+async def test_a_timeout_of_the_sdk_is_its_own(
+    client: _Client, gateway: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def execute(task: Any) -> None:
+        raise TimeoutError("the SDK's own")
+
+    monkeypatch.setattr(client, "execute", execute)
+    use_gateway(client, gateway.url)
+    with pytest.raises(TimeoutError, match="the SDK's own"):
+        await client.execute(_task())
 
 
 def test_a_gateway_that_does_not_answer_changes_nothing(client: _Client) -> None:
     with stand_in() as gone:
         url = gone.url
-    with pytest.raises(NetworkError, match="nothing answers at"):
+    with pytest.raises(NetworkError, match="nothing answers at") as caught:
         use_gateway(client, url)
+    assert type(caught.value) is NetworkError
     assert client.rpc.base_url == "https://gone.example"
     assert "execute" not in vars(client)
 

@@ -507,6 +507,14 @@ async def test_the_private_key_is_nowhere(directory, key, session, caplog) -> No
     assert key not in caplog.text
 
 
+async def test_a_body_that_is_packed_is_refused(directory, key, session) -> None:
+    async with serving(directory, engine()) as url:
+        headers = {"x-api-key": key, "Content-Encoding": "gzip"}
+        async with session.post(f"{url}/rpc/task", data=b"x", headers=headers) as response:
+            assert response.status == 400
+            assert "Content-Encoding 'gzip'" in (await response.json())["error"]
+
+
 async def test_large_bodies_are_refused(directory, key, session) -> None:
     async with serving(directory, engine()) as url:
         client = Client(url, key, session)
@@ -693,6 +701,22 @@ async def test_an_answer_that_a_proxy_lost_goes_out_again(directory, key, sessio
         assert list(await client.poll_again()) == [task]
 
 
+async def test_what_goes_out_again_in_vain_is_not_delivered_on_disk_either(
+    directory, key, session, monkeypatch
+) -> None:
+    async with serving(directory, engine()) as url:
+        client = Client(url, key, session)
+        task = await client.post(workflow())
+        assert await client.poll()
+        await wait_for(directory, "SELECT count(*) FROM tasks WHERE delivered IS NOT NULL")
+        await asyncio.sleep(0.8)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "read_items", failing)
+            assert await client.poll_again() == {}
+        await wait_for(directory, "SELECT count(*) FROM tasks WHERE delivered IS NULL")
+        assert list(await client.poll()) == [task]
+
+
 async def test_an_answer_that_arrived_does_not_go_out_again(directory, key, session) -> None:
     async with serving(directory, engine()) as url:
         client = Client(url, key, session)
@@ -734,8 +758,8 @@ async def test_a_full_queue_is_answered_and_other_keys_are_served(
         client = Client(url, key, session)
         kept = [await client.post(workflow()) for _ in range(3)]
         refused = [await client.post(workflow()) for _ in range(2)]
-        status, _ = await client.post_raw(envelope(client.order(workflow(), "last")))
-        assert status == 429
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await client.post_raw(envelope(client.order(workflow(), "last")))
         gate.set()
         second = Client(url, other, session)
         assert [await second.post(workflow())] == list(await second.collect(1))
@@ -859,9 +883,10 @@ async def test_a_task_that_the_disk_has_no_room_for_is_not_accepted(
     async with serving(directory, engine()) as url:
         client = Client(url, key, session)
         await client.alive()
-        status, _ = await client.post_raw(envelope(client.order(graph, "t")))
-        assert status == 503
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await client.post_raw(envelope(client.order(graph, "t")))
         assert "is full: make room" in caplog.text
+        assert "Error handling request" not in caplog.text
         await client.post(workflow(), task="t")
         assert list(await client.collect(1)) == ["t"]
 
@@ -1035,12 +1060,26 @@ async def test_a_name_for_a_model_that_nobody_serves_fails_its_tasks(
 ) -> None:
     monkeypatch.setattr("dria_magpie.gateway.retry._FIRST_WAIT", 0.01)
     other = ScriptedEngine(["never"], models=["other"])
+    caplog.set_level("INFO")
     async with serving(directory, other) as url:
-        await wait_for_line(caplog, "model_unserved")
+        assert (await wait_for_line(caplog, "model_unserved")).model == MODEL
         client = Client(url, key, session)
+        assert set(map(tuple, (await client.alive()).values())) == {("other",)}
         task = await client.post(workflow())
         result = (await client.collect(1))[task]
-    assert result["error"].startswith("Invalid prompt: NoNodeError")
+    assert result["error"] == f"Invalid prompt: nobody serves {NAME}; served here: other"
+    assert (await wait_for_line(caplog, "task_refused")).error == "NoNodeError"
+
+
+async def test_an_endpoint_that_refuses_its_key_is_a_warning(
+    directory, key, session, caplog
+) -> None:
+    async with serving(directory, engine(lambda _: EndpointError("who?", 401))) as url:
+        client = Client(url, key, session)
+        await client.post(workflow())
+        failed = await wait_for_line(caplog, "task_failed")
+    assert (failed.levelname, failed.error) == ("WARNING", "EndpointError")
+    assert "--api-key-env" in failed.getMessage()
 
 
 async def test_a_model_that_is_found_out_to_be_unserved_fails_its_tasks(
@@ -1120,9 +1159,21 @@ async def test_what_cannot_be_deleted_now_is_deleted_later(
     directory, key, session, monkeypatch, caplog
 ) -> None:
     monkeypatch.setattr("dria_magpie.gateway.upkeep._TICK", 0.05)
+    monkeypatch.setattr("dria_magpie.gateway.outbox.RESENT_SECONDS", 0.0)
+    monkeypatch.setattr("dria_magpie.gateway.outbox.REMEMBERED_SECONDS", 0.0)
+    real = Store.drop_items, Store.drop_tasks
+    monkeypatch.setattr(Store, "drop_items", failing)
     monkeypatch.setattr(Store, "drop_tasks", failing)
-    async with serving(directory, engine()):
+    async with serving(directory, engine()) as url:
+        client = Client(url, key, session)
+        await client.post(workflow())
+        await client.collect(1)
         await wait_for_line(caplog, "not_cleared")
+        monkeypatch.setattr(Store, "drop_items", real[0])
+        caplog.clear()
+        await wait_for_line(caplog, "not_cleared")
+        monkeypatch.setattr(Store, "drop_tasks", real[1])
+        await wait_for(directory, "SELECT count(*) = 0 FROM tasks")
 
 
 async def test_upkeep_goes_on_after_a_defect(directory, key, monkeypatch, caplog) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gc
+import json
 import logging
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,9 @@ from tenacity import wait_none
 import dria_magpie
 from dria_magpie.errors import InvalidInputError, NetworkError, NoNodeError
 from dria_magpie.integrations import dria as integration
+from dria_magpie.integrations import listening
 from dria_magpie.integrations.dria import use_gateway
-from dria_magpie.integrations.sdk_tasks import expand
+from dria_magpie.integrations.sdk_tasks import _measure, expand
 from tests.gateway_stand_in import KEY, StandIn, stand_in
 from tests.ports import find_ports
 
@@ -28,6 +33,8 @@ with warnings.catch_warnings():
     from dria.db.database import DatasetDB
     from dria.factory import MagPie
     from dria.models import Model, Task
+    from dria.request import RPCClient
+    from dria.utils.crypto import generate_task_keys
 
 GEMMA = Model.GEMMA2_9B_FP16
 ROW = {"instructor_persona": "A chemist", "responding_persona": "A cook", "num_turns": 1}
@@ -96,8 +103,9 @@ async def test_a_second_gateway_takes_the_place_of_the_first(
 
 def test_where_no_gateway_is_nothing_is_changed(client: Dria) -> None:
     before = client.rpc.base_url
-    with pytest.raises(NetworkError, match=r"nothing answers at .*: start it with dria-"):
+    with pytest.raises(NetworkError, match=r"nothing answers at .*: start it with dria-") as caught:
         use_gateway(client, f"http://127.0.0.1:{find_ports()}")
+    assert type(caught.value) is NetworkError
     assert client.rpc.base_url == before
     assert "execute" not in vars(client)
 
@@ -186,6 +194,15 @@ async def test_a_dataset_is_refused_likewise(
         ({"dataset_id": None}, "no task without a dataset_id"),
         ({"models": []}, "needs models"),
         ({"workflow": {"tasks": []}}, "without external_memory"),
+        ({"workflow": {"external_memory": {"a": {1}}}}, "must be JSON"),
+        (
+            {"workflow": {"external_memory": {"a": "x" * 200_000}}},
+            "too long: the SDK sends no more",
+        ),
+        (
+            {"workflow": MagPie(**{**ROW, "responding_persona": "x" * 200_000}).workflow()},
+            "too long",
+        ),
         ({"workflow": "{}"}, r"not a builtins\.str"),
         ({"workflow": dria_magpie.MagPie().workflow("A", "B")}, r"workflow\.model_dump\(\)"),
     ],
@@ -234,8 +251,9 @@ async def test_each_execute_asks_once(client: Dria, gateway: StandIn) -> None:
 async def test_a_gateway_that_has_gone_is_told_of_at_the_next_execute(client: Dria) -> None:
     with stand_in(GEMMA.value) as server:
         use_gateway(client, server.url)
-    with pytest.raises(NetworkError, match="nothing answers at"):
+    with pytest.raises(NetworkError, match="nothing answers at") as caught:
         await client.execute(make_task())
+    assert type(caught.value) is NetworkError
 
 
 async def test_a_proxy_whose_gateway_is_being_restarted_is_asked_again(
@@ -290,3 +308,176 @@ async def test_no_key_is_logged(
         await client.execute(make_task())
     assert "gateway_used" in {getattr(record, "action", "") for record in caplog.records}
     assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("is_dict", [True, False])
+async def test_a_task_is_measured_as_the_sdk_sends_it(
+    client: Dria, monkeypatch: pytest.MonkeyPatch, is_dict: bool
+) -> None:
+    sent: list[bytes] = []
+
+    async def push_content_topic(data: str, content_topic: str) -> bool:
+        sent.append(base64.b64decode(data))
+        return True
+
+    monkeypatch.setattr(client.rpc, "push_content_topic", push_content_topic)
+    workflow = MagPie(**{**ROW, "responding_persona": "Köchin"}).workflow()
+    task = make_task(workflow=workflow.model_dump() if is_dict else workflow, nodes=["a" * 40])
+    task.private_key, task.public_key = generate_task_keys()
+    await client.storage.set_value(f"{task.nodes[0]}:peer_id", task.nodes[0])
+    measured = _measure(task)
+    await client.task_manager.push_task(task, [GEMMA.value])
+    assert [measured] == [len(message) for message in sent]
+
+
+# --- a gateway that goes while `execute` waits
+
+
+@pytest.fixture
+async def waiting(
+    client: Dria,
+    gateway: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> AsyncIterator[Dria]:
+    """Give a client that listens as the SDK does, only faster, and whose tasks are never sent."""
+    monkeypatch.undo()
+    monkeypatch.setattr("dria.client.client.signal.signal", lambda *_: None)
+    monkeypatch.setattr("dria.client.client.MONITORING_INTERVAL", 0.02)
+    monkeypatch.setattr("dria.client.client.FETCH_INTERVAL", 0.05)
+    monkeypatch.setattr(RPCClient, "RETRY_DELAY", 0.01)
+    monkeypatch.setattr(listening, "_LOOK", 0.1)
+    monkeypatch.setattr(integration, "_PAUSE", 0.0)
+    monkeypatch.setattr(integration._ask.retry, "wait", wait_none())
+
+    async def push(self: Dria, tasks: list[Task]) -> bool:
+        for number, task in enumerate(tasks):
+            task.id = f"task{number}"
+            await self.storage.set_value(task.id, json.dumps(TASK_DATA))
+        return True
+
+    monkeypatch.setattr(Dria, "push", push)
+    gateway.answers["/rpc/results"] = 200, b'{"data": {"results": []}}', {}
+    made = Dria(rpc_token=KEY)
+    yield use_gateway(made, gateway.url)
+    await made.run_cleanup(forced=True)
+    gc.collect()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert "never retrieved" not in caplog.text
+
+
+TASK_DATA = {"workflow": {"external_memory": {}}, "step_name": ""}
+REVOKED = 401, b"", {}
+AWAY = 502, b"", {}
+
+
+async def start(client: Dria, **options: Any) -> asyncio.Task[Any]:
+    """Have an `execute` wait, with the SDK's background task at work."""
+    running = asyncio.create_task(client.execute(make_task(), **options))
+    while not _listens(client):  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.01)
+    return running
+
+
+def _listens(client: Dria) -> bool:
+    return client.background_tasks is not None and not client.background_tasks.done()
+
+
+async def end_listening(client: Dria) -> None:
+    await asyncio.wait({client.background_tasks})
+
+
+@pytest.mark.parametrize("answer", [REVOKED, AWAY])
+async def test_who_goes_while_results_are_waited_for_is_told_of(
+    waiting: Dria, gateway: StandIn, answer: tuple[int, bytes, dict[str, str]]
+) -> None:
+    running = await start(waiting)
+    gateway.answers["/rpc/results"] = answer
+    started = time.monotonic()
+    with pytest.raises(NetworkError, match=r"went away, or no longer takes this key") as caught:
+        await running
+    assert time.monotonic() - started < 3
+    assert type(caught.value) is NetworkError
+    assert "Error in background tasks" in str(caught.value.__cause__)
+    assert KEY not in f"{caught.value}{caught.value.__cause__}"
+
+
+async def test_a_gateway_that_is_killed_ends_what_waits(waiting: Dria) -> None:
+    with stand_in(GEMMA.value) as second:
+        second.answers["/rpc/results"] = 200, b'{"data": {"results": []}}', {}
+        use_gateway(waiting, second.url)
+        running = [await start(waiting) for _ in range(3)]
+    ended = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(error) for error in ended] == [NetworkError] * 3
+
+
+async def test_in_api_mode_it_is_told_likewise(waiting: Dria, gateway: StandIn) -> None:
+    waiting.set_api_mode(True)
+    running = await start(waiting)
+    gateway.answers["/rpc/results"] = REVOKED
+    with pytest.raises(NetworkError, match="Hand the tasks in again"):
+        await running
+
+
+async def test_a_dataset_ends_with_its_gateway(
+    waiting: Dria, gateway: StandIn, tmp_path: Path
+) -> None:
+    database = DatasetDB(str(tmp_path / "d.duckdb"))
+    dataset = DriaDataset("d", "d", MagPie.OutputSchema, database)
+    gateway.answers["/rpc/results"] = REVOKED
+    with pytest.raises(NetworkError, match="went away"):
+        await DatasetGenerator(dataset, waiting).generate([ROW], MagPie, GEMMA)
+    database.conn.close()
+
+
+async def test_what_has_arrived_is_given_out(waiting: Dria, gateway: StandIn) -> None:
+    running = await start(waiting)
+    gateway.answers["/rpc/results"] = REVOKED
+    await end_listening(waiting)
+    await waiting.kv.push(":task0", {"result": "told", "model": GEMMA.value})
+    assert [result.result for result in await running] == ["told"]
+    assert waiting.background_tasks.exception()
+
+
+async def test_an_execute_that_listens_again_saves_the_first(
+    waiting: Dria, gateway: StandIn
+) -> None:
+    first = await start(waiting, timeout=1)
+    gateway.answers["/rpc/results"] = REVOKED
+    await end_listening(waiting)
+    assert waiting.background_tasks.exception()
+    gateway.answers["/rpc/results"] = 200, b'{"data": {"results": []}}', {}
+    second = await start(waiting, timeout=1)
+    assert await asyncio.gather(first, second) == [[], []]
+
+
+async def test_after_a_gateway_is_back_its_client_works_again(
+    waiting: Dria, gateway: StandIn
+) -> None:
+    gateway.answers["/rpc/results"] = REVOKED
+    with pytest.raises(NetworkError):
+        await waiting.execute(make_task())
+    gateway.answers["/rpc/results"] = 200, b'{"data": {"results": []}}', {}
+    assert await waiting.execute(make_task(), timeout=0.5) == []
+
+
+async def test_who_cancels_it_gets_it_cancelled(waiting: Dria) -> None:
+    running = await start(waiting)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not waiting.background_tasks.done()
+
+
+async def test_a_deadline_around_it_stays_one(waiting: Dria, gateway: StandIn) -> None:
+    gateway.answers["/rpc/results"] = REVOKED
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(waiting.execute(make_task()), 0.05)
+
+
+async def test_ctrl_c_ends_it_without_an_error(waiting: Dria) -> None:
+    running = await start(waiting)
+    waiting._signal_handler(2, None)
+    assert await running == []
+    with pytest.raises(Exception, match="Shutdown event received"):
+        await waiting.background_tasks

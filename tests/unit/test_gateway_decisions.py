@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
+from unittest.mock import MagicMock
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.test_utils import make_mocked_request
+from tenacity import wait_none
 
 from dria_magpie.errors import (
     ContextLengthError,
@@ -17,21 +25,24 @@ from dria_magpie.errors import (
     InstructionError,
     InvalidInputError,
     LimitError,
+    ModelFileError,
     NetworkError,
     NoNodeError,
     StepError,
     StoreError,
     UnsupportedError,
 )
+from dria_magpie.gateway import posts
 from dria_magpie.gateway.catalogue import Catalogue, read_serve_as
 from dria_magpie.gateway.delivery import Line, decide_outcome
 from dria_magpie.gateway.entry import Burst, Entry
-from dria_magpie.gateway.keys import ApiKey
 from dria_magpie.gateway.limits import REQUESTS_AT_ONCE, Turnstile
 from dria_magpie.gateway.queue import KeyQueue
 from dria_magpie.gateway.release import QUIET_SECONDS
 from dria_magpie.gateway.retry import decide_attempt
+from dria_magpie.gateway.store import ApiKey
 from dria_magpie.gateway.store.errors import telling_errors
+from dria_magpie.gateway.supply import Supply
 from dria_magpie.models import NodeInfo
 
 
@@ -132,21 +143,95 @@ def test_names_stand_for_models() -> None:
     assert catalogue.serves == {"gemma": "tiny", "said": "said"}
     assert catalogue.choose(["early"]) == ("early",)
     catalogue.learn([node("tiny", "llama:latest")])
-    assert catalogue.names == ("gemma", "said", "tiny", "llama:latest")
+    assert catalogue.names == ("gemma", "tiny", "llama:latest")
     assert catalogue.choose(["nobody", "gemma", "tiny", "llama"]) == ("tiny", "tiny", "llama")
-    assert catalogue.list_unserved() == ()
+    assert catalogue.list_unserved() == {"said": "said"}
     assert catalogue.refuse(["gemma"]) == ""
     assert catalogue.refuse(["x", "y"]).startswith("nobody serves x or y; served here: gemma, ")
 
 
 def test_a_name_for_what_nobody_serves_is_found_out() -> None:
-    catalogue = Catalogue({"gemma": "tiny", "qwen": "*"})
+    catalogue = Catalogue({"gemma": "tiny", "qwen": "*"}, ["typo"])
+    assert catalogue.list_unserved() == {}
     catalogue.learn([node("other")])
-    assert catalogue.list_unserved() == ("gemma", "qwen")
+    assert catalogue.list_unserved() == {"gemma": "tiny", "qwen": "*", "typo": "typo"}
+    assert catalogue.refuse(["gemma"]) == "nobody serves gemma; served here: other"
     catalogue.learn([node("*")])
-    assert catalogue.list_unserved() == ()
+    assert catalogue.list_unserved() == {}
     assert catalogue.choose(["anything"]) == ("anything",)
     assert "*" not in catalogue.names
+
+
+def test_nodes_that_come_and_go_keep_their_names() -> None:
+    catalogue = Catalogue({"gemma": "tiny"}, ["llama"])
+    catalogue.learn([node("tiny", "llama:latest")])
+    catalogue.learn([node("other")])
+    assert catalogue.names == ("gemma", "llama", "tiny", "llama:latest", "other")
+    assert catalogue.list_unserved() == {}
+
+
+def supply(*answers: object, news: asyncio.Event | None = None) -> Supply:
+    """What has a network whose nodes are these, one answer after the other."""
+    left = iter(answers)
+
+    class Network:
+        async def nodes(self) -> object:
+            answer = next(left, None)
+            if isinstance(answer, Exception):
+                raise answer
+            return await asyncio.Event().wait() if answer is None else answer
+
+    return Supply(Network(), Catalogue({"gemma": "typo"}, ["llama"]), news)
+
+
+async def run_for_a_moment(made: Supply, monkeypatch) -> None:
+    monkeypatch.setattr("dria_magpie.gateway.supply._LOOK_AGAIN", 0.0)
+    monkeypatch.setattr("dria_magpie.gateway.supply.wait_exponential", lambda **_: wait_none())
+    with suppress(TimeoutError):
+        await asyncio.wait_for(made.run(), 0.1)
+
+
+async def test_nodes_that_are_gone_and_back_are_told_of_once(monkeypatch, caplog) -> None:
+    caplog.set_level("INFO")
+    some = (node("tiny"),)
+    await run_for_a_moment(supply(some, (), (), some, some), monkeypatch)
+    actions = [record.action for record in caplog.records]
+    assert actions.count("no_nodes") == actions.count("nodes_back") == 1
+    assert "no nodes any more" in caplog.text
+    assert "no node serves typo, so that gemma is refused; served here: tiny" in caplog.text
+    assert "no node serves llama, so that llama is refused" in caplog.text
+
+
+async def test_a_network_that_is_away_for_a_moment_is_asked_again(monkeypatch, caplog) -> None:
+    news = asyncio.Event()
+    made = supply((node("a"),), NetworkError("away"), (node("a"), node("b")), news=news)
+    await run_for_a_moment(made, monkeypatch)
+    assert made.room == 4
+    assert news.is_set()
+    assert "network_away" in [record.action for record in caplog.records]
+
+
+async def test_what_will_not_pass_at_the_start_is_an_error_in_the_log(monkeypatch, caplog) -> None:
+    errors = (ModelFileError("no such file"), UnsupportedError("not here"), EngineError("not yet"))
+    await run_for_a_moment(supply(*errors), monkeypatch)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "WARNING"]
+    assert "nor will that pass, and tasks wait: no such file" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.ClientPayloadError("private"),
+        web.RequestPayloadError("private"),
+        ContentEncodingError("private"),
+    ],
+)
+async def test_a_body_that_breaks_off_is_the_clients_fault(error) -> None:
+    body = aiohttp.StreamReader(MagicMock(), 1024)
+    body.set_exception(error)
+    request = make_mocked_request("POST", "/rpc/task", payload=body)
+    with pytest.raises(InvalidInputError, match=f"broken: {type(error).__name__}$"):
+        await posts._read(request)
 
 
 def test_serve_as_is_read() -> None:
@@ -229,12 +314,15 @@ def test_an_answer_has_a_size() -> None:
 def test_items_and_names_are_forgotten_after_a_while() -> None:
     queue = make_queue(2)
     queue.note_delivered(queue.outbox.take(1.0), 1.0)
-    assert queue.outbox.pop_settled(5.0) == ()
-    assert ids(queue.outbox.pop_settled(6.1)) == ["0x0", "0x1"]
-    assert queue.outbox.pop_settled(6.1) == ()
-    assert queue.outbox.pop_forgotten(600.0) == ()
-    for entry in queue.outbox.pop_forgotten(601.1):
+    assert queue.outbox.list_settled(5.0) == ()
+    assert ids(queue.outbox.list_settled(6.1)) == ["0x0", "0x1"]
+    queue.outbox.note_settled(6.1)
+    assert queue.outbox.list_settled(6.1) == ()
+    assert queue.outbox.list_forgotten(600.0) == ()
+    for entry in queue.outbox.list_forgotten(601.1):
         queue.remove(entry)
+    queue.outbox.note_forgotten(601.1)
+    assert queue.outbox.list_forgotten(601.1) == ()
     assert not queue.entries
 
 

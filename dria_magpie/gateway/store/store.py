@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dria_magpie.gateway.keys import ApiKey, read_keys
+from dria_magpie.gateway.store.keys import ApiKey, read_keys
 from dria_magpie.gateway.store.writer import Writer
 from dria_magpie.gateway.wire import Order
 

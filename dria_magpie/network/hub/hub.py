@@ -22,12 +22,12 @@ from dria_magpie.network.hub.dispatcher import Dispatcher
 from dria_magpie.network.hub.judge import STALLED_AFTER, Judge
 from dria_magpie.network.hub.lanes import Lanes
 from dria_magpie.network.hub.ledger import Ledger
-from dria_magpie.network.hub.pace import Pace
 from dria_magpie.network.hub.registry import Registry
 from dria_magpie.network.hub.status import describe_hub
 from dria_magpie.network.hub.stream_table import NOTE_AGAIN
 from dria_magpie.network.hub.streams import Streams
 from dria_magpie.network.hub.turnstile import Turnstile
+from dria_magpie.network.pace import Pace
 
 logger = logging.getLogger(__name__)
 TICK = 0.5

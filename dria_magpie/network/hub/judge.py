@@ -13,11 +13,11 @@ from dria_magpie.network.hub.checks import Checks
 from dria_magpie.network.hub.dispatcher import Dispatcher
 from dria_magpie.network.hub.job import Job
 from dria_magpie.network.hub.ledger import Ledger
-from dria_magpie.network.hub.pace import Pace
 from dria_magpie.network.hub.placement import Placement, count_others
 from dria_magpie.network.hub.registry import Registry
 from dria_magpie.network.hub.verdict import OUTCOMES, Loss, LossKind, decide_loss
 from dria_magpie.network.order import MOST_BYTES, MOST_UNFINISHED
+from dria_magpie.network.pace import Pace
 from dria_magpie.network.record import Record
 from dria_magpie.network.verification import UNTOUCHED, Assigned, Checked, check_record
 

@@ -16,8 +16,8 @@ from dria_magpie.network.hub.board import Board, LaneKey
 from dria_magpie.network.hub.dispatcher import Dispatcher
 from dria_magpie.network.hub.job import Address, Job
 from dria_magpie.network.hub.ledger import Lane, Ledger
-from dria_magpie.network.hub.pace import Pace
 from dria_magpie.network.hub.streams import Streams
+from dria_magpie.network.pace import Pace
 from dria_magpie.network.record import Record
 
 logger = logging.getLogger(__name__)

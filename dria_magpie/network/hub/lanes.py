@@ -9,8 +9,8 @@ from dria_magpie.network.hub.board import Board, LaneKey
 from dria_magpie.network.hub.dispatcher import Dispatcher
 from dria_magpie.network.hub.lane_reader import HubParts, LaneReader, name_consumer
 from dria_magpie.network.hub.ledger import Lane, Ledger
-from dria_magpie.network.hub.pace import Pace
 from dria_magpie.network.hub.streams import Streams
+from dria_magpie.network.pace import Pace
 
 # Of one client; each queue has readers and tasks of its own.
 MOST_LANES = 32
