@@ -13,10 +13,10 @@ from dria_magpie.network.broker import Broker
 
 logger = logging.getLogger(__name__)
 _LOOK = 0.5
-# What is lost is lost with the connection, after which all is sent again at once.
-_FIRST_WAIT, _LONGEST_WAIT = 10.0, 60.0
-# Less than the broker keeps, so that there is room for what is sent again.
-_AT_ONCE = 16
+# What is lost is mostly lost with the connection, after which all is sent again at once.
+_FIRST_WAIT, _LONGEST_WAIT = 2.0, 30.0
+# Less than the broker keeps: it deletes what was read somewhat later than a node hears of it.
+_AT_ONCE = 12
 _SETTLED_WITHIN = 5.0
 
 

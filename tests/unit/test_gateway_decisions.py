@@ -181,7 +181,7 @@ def supply(*answers: object, news: asyncio.Event | None = None) -> Supply:
                 raise answer
             return await asyncio.Event().wait() if answer is None else answer
 
-    return Supply(Network(), Catalogue({"gemma": "typo"}, ["llama"]), news)
+    return Supply(Network(), Catalogue({"gemma": "typo"}, ["llama"]), news or asyncio.Event())
 
 
 async def run_for_a_moment(made: Supply, monkeypatch) -> None:

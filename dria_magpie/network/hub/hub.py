@@ -19,7 +19,7 @@ from dria_magpie.network.hub.board import Board, LaneKey
 from dria_magpie.network.hub.checks import SHARE, Checks
 from dria_magpie.network.hub.desk import Desk
 from dria_magpie.network.hub.dispatcher import Dispatcher
-from dria_magpie.network.hub.judge import STALLED_AFTER, Judge
+from dria_magpie.network.hub.judge import STALLED_AFTER, Judge, Settled
 from dria_magpie.network.hub.lanes import Lanes
 from dria_magpie.network.hub.ledger import Ledger
 from dria_magpie.network.hub.registry import Registry
@@ -196,17 +196,18 @@ class Hub:
             kind, who, *_ = delivery.subject.split(".")
             self._turnstile.put(f"{kind}.{who}", delivery)
 
-    async def _do(self, delivery: Delivery) -> None:
+    async def _do(self, delivery: Delivery) -> Settled | None:
         """Do what a message asks for, unless it is of a node that was barred."""
         kind, who, *_ = delivery.subject.split(".")
         if kind == "ask":
             await self._desk.answer(delivery)
         elif self._registry.is_barred(who):
-            return
+            return None
         elif kind == "alive":
             await self._take_beat(who, delivery)
         else:
-            await self._judge.take(who, delivery.payload)
+            return await self._judge.take(who, delivery.payload)
+        return None
 
     async def _take_beat(self, address: str, delivery: Delivery) -> None:
         try:
@@ -220,17 +221,23 @@ class Hub:
 
     async def _handle(self, delivery: Delivery) -> None:
         """Do what a message asks for, and have it deleted, unless it is to come again."""
-        word = _DONE_WITH
+        word, settled = _DONE_WITH, None
         try:
-            await self._do(delivery)
+            settled = await self._do(delivery)
         except NetworkError as error:
             logger.info("a message will come again: %s", error, extra={"action": "again"})
             word = _AGAIN
         except Exception:
             # A message that we cannot digest must not come again for ever.
             logger.exception("a message was dropped", extra={"action": "dropped"})
-        with suppress(NetworkError):  # then it comes again by itself
+        try:
             await self._broker.publish(delivery.reply, word)
+            # In this order: a node that hears of it hands in more, for which there must be room.
+            if settled:
+                self._dispatcher.settle(*settled)
+            await self._dispatcher.serve()
+        except NetworkError as error:  # then it comes again by itself
+            logger.info("a message will come again: %s", error, extra={"action": "again"})
 
     async def _tell_status(self, delivery: Delivery) -> None:
         if delivery.reply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from dria_magpie.errors import NetworkError, StateError
 from dria_magpie.network.hub.board import Board
@@ -24,6 +24,18 @@ from dria_magpie.network.verification import UNTOUCHED, Assigned, Checked, check
 logger = logging.getLogger(__name__)
 STALLED_AFTER = 900.0
 _LONGEST_ERROR = 500
+
+
+class Settled(NamedTuple):
+    """An assignment of which the hub has what was handed in.
+
+    Attributes:
+        node: the node's address.
+        nonce: of the assignment.
+    """
+
+    node: str
+    nonce: str
 
 
 class Judge:
@@ -79,8 +91,8 @@ class Judge:
         most = job.workflow.config.max_time + self._stalled_after
         return now - job.progress > self._stalled_after or now - job.since > most
 
-    async def take(self, address: str, payload: bytes) -> None:
-        """Judge what a node hands in.
+    async def take(self, address: str, payload: bytes) -> Settled | None:
+        """Judge what a node hands in; give the assignment of which it need keep nothing any more.
 
         Raises:
             NetworkError: a result could not be kept; it is to be handed in again.
@@ -93,13 +105,13 @@ class Judge:
                 raise StateError(f"nobody could go on from {len(payload):,} bytes")
         except StateError as error:
             self._mark_invalid(address, str(error))
-            return
+            return None
         nonce = record.last.nonce if record.seals else ""
         job = self._board.working(nonce)
         is_settled = await self._weigh(address, nonce, job, record)
         if is_settled and nonce and record.last.kind != "state":
-            self._dispatcher.settle(address, nonce)
-        await self._dispatcher.serve()
+            return Settled(address, nonce)
+        return None
 
     async def _weigh(self, address: str, nonce: str, job: Job | None, record: Record) -> bool:
         """Judge a record; tell whether the node need not keep it any longer."""
