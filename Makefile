@@ -30,8 +30,8 @@ demo: install
 
 test: install .venv-sdk/.installed
 	.venv-sdk/bin/python -m pytest -q -n 2 -p no:cacheprovider tests/sdk tests/unit
-	$(BIN)/pytest -q -n 2 --cov --cov-report= --cov-fail-under=0 tests/unit
-	$(BIN)/pytest --cov --cov-append --cov-report=term tests/integration tests/acceptance
+	$(BIN)/pytest -q -n 2 --cov --cov-report= --cov-fail-under=0 tests/unit tests/integration
+	$(BIN)/pytest --cov --cov-append --cov-report=term tests/acceptance
 
 check: install
 	$(BIN)/ruff check .
