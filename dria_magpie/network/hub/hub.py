@@ -238,6 +238,9 @@ class Hub:
             await self._dispatcher.serve()
         except NetworkError as error:  # then it comes again by itself
             logger.info("a message will come again: %s", error, extra={"action": "again"})
+        except Exception:
+            # The message is done with; what waits is given out in the next round.
+            logger.exception("a round failed", extra={"action": "round_failed"})
 
     async def _tell_status(self, delivery: Delivery) -> None:
         if delivery.reply:
