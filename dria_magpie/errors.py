@@ -20,7 +20,7 @@
     ├── NetworkError             a network of nodes cannot be reached, or lets nobody in
     ├── NoNodeError              no node serves the model that was asked for
     ├── TaskTimeoutError         the time that was given ran out (also a TimeoutError)
-    ├── StoreError               a sweep's store is full, damaged, or held by another process
+    ├── StoreError               a sweep's or gateway's store is full, damaged, or held elsewhere
     └── ParseError               a result is not what its workflow promises (also a ValueError)
 
 Errors of other libraries appear only as ``__cause__``. An error that ended a run carries that
@@ -137,7 +137,10 @@ class TaskTimeoutError(DriaMagpieError, TimeoutError):
 
 
 class StoreError(DriaMagpieError):
-    """The store of a sweep cannot be used: full disk, damage, another process, another version."""
+    """The store of a sweep or of a gateway cannot be used.
+
+    Full disk, damage, another process, another version: the text says which, and what to do.
+    """
 
 
 class ParseError(DriaMagpieError, ValueError):

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import re
 import secrets
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from dria_magpie.errors import InvalidInputError
-from dria_magpie.gateway.store.connection import FILE, open_store
-from dria_magpie.gateway.store.errors import telling_errors
+from dria_magpie.gateway.store.connection import FILE, store_opened
 from dria_magpie.gateway.store.keys import ApiKey, read_keys
 from dria_magpie.network.server.files import make_directory
 
@@ -44,7 +40,7 @@ def create_key(directory: Path, name: str) -> str:
         )
     make_directory(directory)
     key = _PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
-    with _opened(directory) as connection:
+    with store_opened(directory / FILE) as connection:
         cursor = connection.execute(
             "INSERT OR IGNORE INTO keys (name, digest, created) VALUES (?, ?, ?)",
             (name, digest_of(key), time.time()),
@@ -65,7 +61,7 @@ def list_keys(directory: Path) -> tuple[ApiKey, ...]:
     """
     if not (directory / FILE).exists():
         return ()
-    with _opened(directory) as connection:
+    with store_opened(directory / FILE) as connection:
         waiting = dict(
             connection.execute("SELECT key, count(*) FROM tasks WHERE delivered IS NULL GROUP BY 1")
         )
@@ -82,14 +78,7 @@ def revoke_key(directory: Path, name: str) -> int:
     """
     for key in list_keys(directory):
         if key.name == name:
-            with _opened(directory) as connection:
+            with store_opened(directory / FILE) as connection:
                 connection.execute("DELETE FROM keys WHERE number = ?", (key.number,))
             return key.waiting
     raise InvalidInputError(f"there is no key {name!r:.80}; see dria-magpie gateway key list")
-
-
-@contextmanager
-def _opened(directory: Path) -> Iterator[sqlite3.Connection]:
-    path = directory / FILE
-    with telling_errors(path), closing(open_store(path)) as connection:
-        yield connection

@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 
+import aiohttp
 import pytest
 
+from dria_magpie.gateway.keys import create_key
 from dria_magpie.network.server.process import start_server
 from tests.integration.remote_field import make_home
 
@@ -64,3 +66,23 @@ def network_home(tmp_path_factory):
     server = asyncio.run(start_server(home))
     yield home
     server.kill()
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Where a gateway keeps its files; it is not there yet."""
+    return tmp_path / "gw"
+
+
+@pytest.fixture
+def key(directory):
+    """Make an API key of the gateway that serves `directory`."""
+    return create_key(directory, "me")
+
+
+@pytest.fixture
+async def session():
+    """Give what a gateway's client asks with: like the SDK's, a connection for each request."""
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session

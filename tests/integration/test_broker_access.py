@@ -28,7 +28,7 @@ from dria_magpie.network.credentials.tokens import mint_user
 from dria_magpie.network.server import NetworkHome
 from dria_magpie.network.server.kept import Kept
 from dria_magpie.network.server.keyring import Keyring
-from dria_magpie.network.server.leashed import Leashed
+from dria_magpie.network.server.leashed import _LEASH, Leashed
 from dria_magpie.network.server.process import start_server
 from dria_magpie.network.server.revocation import publish
 from dria_magpie.network.server.running import run_network
@@ -421,6 +421,21 @@ def test_a_program_ends_with_its_owner_however_that_dies() -> None:
     owner.stdout.close()
     gone, _ = psutil.wait_procs([child], 5)
     assert gone or child.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_program_that_does_not_heed_its_owners_end_is_killed(tmp_path, monkeypatch) -> None:
+    hasty = tmp_path / "leash.py"
+    hasty.write_text(_LEASH.read_text().replace("_PATIENCE = 10.0", "_PATIENCE = 0.1"))
+    monkeypatch.setattr("dria_magpie.network.server.leashed._LEASH", hasty)
+    # What is ignored here is ignored by a program that starts now
+    heeded = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        program = Leashed(["/bin/sleep", "60"])
+    finally:
+        signal.signal(signal.SIGTERM, heeded)
+    program._process.stdin.close()  # as the operating system does where the owner is gone
+    async with asyncio.timeout(5):
+        assert await program.wait() == -signal.SIGKILL
 
 
 HUB = """

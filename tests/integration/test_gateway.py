@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import re
-import secrets
 import signal
 import socket
 import sqlite3
 import ssl
 import struct
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager, closing
-from hashlib import sha256
+from contextlib import AsyncExitStack, closing
 
 import aiohttp
 import pytest
-from coincurve import PrivateKey, PublicKey
-from ecies import decrypt
 
-from dria_magpie import Dria, GenerationRequest, LocalNetwork, MagPie, Node, cli
+from dria_magpie import Dria, GenerationRequest, LocalNetwork, Node, cli
 from dria_magpie.cli import gateway as gateway_verb
 from dria_magpie.errors import (
     ContextLengthError,
@@ -41,8 +36,17 @@ from dria_magpie.gateway.store.writer import Writer
 from dria_magpie.network.remote import RemoteNetwork
 from dria_magpie.network.server.process import start_server
 from dria_magpie.network.server.tls import make_certificates
-from dria_magpie.network.signing import address_of
 from dria_magpie.testing import ScriptedEngine
+from tests.integration.gateway_client import (
+    MODEL,
+    NAME,
+    Client,
+    engine,
+    envelope,
+    read_signed,
+    serving,
+    workflow,
+)
 from tests.integration.remote_field import (
     join,
     make_home,
@@ -50,145 +54,6 @@ from tests.integration.remote_field import (
     running_hub,
     wait_for_nodes,
 )
-
-NAME, MODEL = "gemma2:9b-instruct-fp16", "tiny"
-
-
-class Client:
-    """Speaks to a gateway as the SDK does, and keeps its tasks' private keys."""
-
-    def __init__(self, url: str, key: str, session: aiohttp.ClientSession) -> None:
-        self.url, self.key, self._session = url, key, session
-        self.secrets: dict[str, PrivateKey] = {}
-        self.nodes: list[str] = []
-
-    async def get(self, path: str) -> tuple[int, object]:
-        headers = {"x-api-key": self.key}
-        async with self._session.get(f"{self.url}{path}", headers=headers) as response:
-            return response.status, await response.json()
-
-    async def alive(self) -> dict[str, list[str]]:
-        """Give the models of each node."""
-        _, said = await self.get("/rpc/get_alive_peers")
-        found = {}
-        for text in said["data"]["results"]:
-            beat = json.loads(text)
-            content, address = read_signed(beat)
-            assert beat["peer_id"]
-            assert content["pending_tasks"][0] <= 3
-            found[address] = content["models"]
-        self.nodes = list(found)
-        return found
-
-    async def post(self, workflow: object, *, task: str | None = None, **changes: object) -> str:
-        if not self.nodes:
-            await self.alive()
-        task = task or secrets.token_hex(16)
-        status, _ = await self.post_raw(envelope(self.order(workflow, task) | changes))
-        assert status == 200
-        return task
-
-    def order(self, workflow: object, task: str) -> dict[str, object]:
-        secret = self.secrets.setdefault(task, PrivateKey())
-        return {
-            "taskId": task,
-            "input": {"workflow": workflow, "model": [NAME]},
-            "pickedNodes": [self.nodes[3]],
-            "deadline": "2026-11-20T05:35:25.102269+00:00",
-            "publicKey": secret.public_key.format(compressed=False)[1:].hex(),
-            "datasetId": "x",
-            "privateKey": "0x" + secret.to_hex(),
-            "nodePeerIds": ["p"],
-        }
-
-    async def post_raw(self, body: bytes) -> tuple[int, object]:
-        headers = {"x-api-key": self.key, "Content-Type": "application/json"}
-        posting = self._session.post(f"{self.url}/rpc/task", data=body, headers=headers)
-        async with posting as response:
-            return response.status, await response.json()
-
-    async def poll(self) -> dict[str, dict[str, object]]:
-        """Ask for results once, as a new cycle does; give them opened, by task."""
-        await self.alive()
-        return await self.poll_again()
-
-    async def poll_again(self) -> dict[str, dict[str, object]]:
-        """Ask for results as the SDK does when its last answer broke off."""
-        _, said = await self.get("/rpc/results")
-        return dict(self.open(text) for text in said["data"]["results"])
-
-    async def collect(self, number: int, timeout: float = 20) -> dict[str, dict[str, object]]:
-        found: dict[str, dict[str, object]] = {}
-        async with asyncio.timeout(timeout):
-            while len(found) < number:
-                for task, result in (await self.poll()).items():
-                    assert task not in found, "delivered twice"
-                    found[task] = result
-        return found
-
-    def open(self, text: str) -> tuple[str, dict[str, object]]:
-        result, address = read_signed(json.loads(text))
-        assert address == self.nodes[3], "signed by another node than the one that was picked"
-        task, suffix = result["taskId"].split("--")
-        assert suffix == sha256(self.key.encode()).hexdigest()
-        assert set(result["stats"]) == {
-            "receivedAt",
-            "publishedAt",
-            "executionStartedAt",
-            "executionEndedAt",
-        }
-        if "ciphertext" in result:
-            sealed = bytes.fromhex(result["ciphertext"])
-            result["text"] = decrypt(self.secrets[task].secret, sealed).decode()
-        return task, result
-
-
-def envelope(order: object) -> bytes:
-    payload = base64.b64encode(json.dumps(order, ensure_ascii=False).encode()).decode()
-    return json.dumps({"value": {"payload": payload}}).encode()
-
-
-def read_signed(item: dict[str, object]) -> tuple[dict[str, object], str]:
-    signature = bytes.fromhex(item["signature"]) + bytes([item["recovery_id"]])
-    key = PublicKey.from_signature_and_message(signature, item["message"].encode())
-    return json.loads(base64.b64decode(item["message"])), address_of(key)
-
-
-def workflow(turns: int = 1) -> dict[str, object]:
-    return MagPie().workflow("A chemist", "A cook", num_turns=turns).model_dump()
-
-
-def engine(answer=lambda _: "Why?", **options: object) -> ScriptedEngine:
-    return ScriptedEngine(answer, models=[MODEL], **options)
-
-
-@asynccontextmanager
-async def serving(directory, made, **options):
-    """Run a gateway, and give its URL."""
-    dria = made if isinstance(made, Dria) else Dria(nodes=[Node(made)])
-    gateway = Gateway(dria, directory, serve_as={NAME: MODEL}, **options)
-    url = await gateway.start("127.0.0.1", 0)
-    try:
-        yield url
-    finally:
-        await gateway.aclose()
-
-
-@pytest.fixture
-async def session():
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        yield session
-
-
-@pytest.fixture
-def key(tmp_path):
-    return create_key(tmp_path / "gw", "me")
-
-
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path / "gw"
 
 
 async def test_a_task_is_run_sealed_and_signed_by_the_node_that_was_picked(
@@ -845,36 +710,15 @@ async def test_a_place_where_nobody_can_listen_is_wrong_usage(directory) -> None
         await gateway.start("203.0.113.1", 80)
 
 
-async def test_a_damaged_or_foreign_store_is_left_as_it_is(directory) -> None:
-    directory.mkdir()
-    path = directory / FILE
-    path.write_bytes(b"not a database, but long enough to be looked at" * 100)
-    with pytest.raises(StoreError, match="is damaged"):
-        async with serving(directory, engine()):
-            pass
-    assert path.read_bytes().startswith(b"not a database")
-    path.unlink()
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE t (x)")
-    with pytest.raises(StoreError, match="not the store of a gateway"):
-        list_keys(directory)
-    path.unlink()
-    with closing(open_store(path)) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="another version"):
-        list_keys(directory)
-
-
 async def test_a_task_that_the_disk_has_no_room_for_is_not_accepted(
     directory, key, session, monkeypatch, caplog
 ) -> None:
     real = open_store
 
-    def small(path, *, check=False):
-        connection = real(path, check=check)
-        if check:
-            [pages] = connection.execute("PRAGMA page_count").fetchone()
-            connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    def small(path):
+        connection = real(path)
+        [pages] = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + 2}")
         return connection
 
     monkeypatch.setattr("dria_magpie.gateway.store.writer.open_store", small)

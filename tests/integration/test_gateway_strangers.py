@@ -9,31 +9,12 @@ import os
 import sqlite3
 from contextlib import closing
 
-import aiohttp
 import pytest
 
-from dria_magpie.gateway.keys import create_key
 from dria_magpie.gateway.store.connection import FILE
-from tests.integration.test_gateway import Client, engine, serving, workflow
+from tests.integration.gateway_client import Client, engine, serving, workflow
 
 POST = b"POST /rpc/task HTTP/1.1\r\nhost: x\r\nx-api-key: KEY\r\n"
-
-
-@pytest.fixture
-async def session():
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        yield session
-
-
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path / "gw"
-
-
-@pytest.fixture
-def key(directory):
-    return create_key(directory, "me")
 
 
 async def _send(url: str, text: bytes) -> bytes:

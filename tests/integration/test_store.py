@@ -589,6 +589,15 @@ def test_a_damaged_turn_or_state_is_told(store, table, text):
         read_saved(store, 0)
 
 
+def test_bytes_that_are_no_text_are_told_and_not_quoted(store):
+    say(store, 0, make_turn())
+    with store.transaction() as writing:
+        writing.execute("UPDATE turns SET turn = CAST(x'7365637265746c79ff' AS TEXT)")
+    with pytest.raises(StoreError, match="is damaged") as raised:
+        read_saved(store, 0)
+    assert "secretly" not in str(raised.value)
+
+
 def test_an_empty_state_is_damaged_too(store):
     say(store, 0, make_turn())
     store.query("UPDATE states SET state = ''")

@@ -17,13 +17,15 @@ def telling_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise StoreError(_explain(path, error)) from error
+    except UnicodeDecodeError as error:
+        raise StoreError(describe_damaged(path, f"a text in it is none: {error}")) from error
 
 
 def describe_damaged(path: Path, finding: str) -> str:
     """Say that a store is damaged, and what can be done."""
     return (
-        f"{path} is damaged ({finding}); nothing was changed. Put it back from a copy, or move it "
-        "and its -wal file away: the gateway begins anew then, and API keys have to be made again"
+        f"{path} is damaged ({finding}); nothing was changed. Move it and its -wal file away, then "
+        "put it back from a copy, or have the gateway begin anew: API keys have to be made again"
     )
 
 

@@ -75,7 +75,7 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            connection = open_store(self._path, check=True)
+            connection = open_store(self._path)
         except BaseException as error:  # noqa: BLE001 - it is raised where the store is opened
             self._tell(self._opened, None, error)
             return

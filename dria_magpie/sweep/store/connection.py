@@ -79,7 +79,10 @@ def _reading_mode(path: Path) -> str:
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
+    # Python's own error for bytes that are no text quotes them, and calls it no damage.
+    connection.text_factory = bytes.decode
+    return connection
 
 
 def _is_unmade(connection: sqlite3.Connection) -> bool:
