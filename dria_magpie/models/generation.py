@@ -65,16 +65,12 @@ class Sampling:
     repetition_penalty: float | None = None
 
     def __post_init__(self) -> None:
-        stop: Any = self.stop
-        if not isinstance(stop, (str, list, tuple)):
-            raise InvalidInputError(f"stop takes a list of texts, not {stop!r}")
-        object.__setattr__(self, "stop", (stop,) if isinstance(stop, str) else tuple(stop))
+        if self.stop != ():
+            object.__setattr__(self, "stop", _read_stop(self.stop))
         for name, (low, high, whole) in _RANGES.items():
             value = getattr(self, name)
             if value is not None:
                 _check_number(name, value, low, high, whole)
-        if not all(text and isinstance(text, str) for text in self.stop):
-            raise InvalidInputError(f"stop takes non-empty texts, not {self.stop!r}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Sampling:
@@ -83,7 +79,9 @@ class Sampling:
         Raises:
             InvalidInputError: an unknown name, or a value out of its range.
         """
-        unknown = set(map(str, values)) - set(_SAMPLING_NAMES)
+        if not values:
+            return _UNSAID
+        unknown = set(map(str, values)).difference(_SAMPLING_NAMES)
         if unknown:
             raise InvalidInputError(
                 f"unknown sampling parameter {', '.join(sorted(unknown))}; "
@@ -119,6 +117,16 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "repetition_penalty": (1e-9, 100, False),
 }
 _SAMPLING_NAMES = tuple(field.name for field in fields(Sampling))
+_UNSAID = Sampling()
+
+
+def _read_stop(stop: Any) -> tuple[str, ...]:
+    if not isinstance(stop, (str, list, tuple)):
+        raise InvalidInputError(f"stop takes a list of texts, not {stop!r}")
+    texts = (stop,) if isinstance(stop, str) else tuple(stop)
+    if not all(text and isinstance(text, str) for text in texts):
+        raise InvalidInputError(f"stop takes non-empty texts, not {texts!r}")
+    return texts
 
 
 def _check_number(name: str, value: object, low: float, high: float, whole: bool) -> None:

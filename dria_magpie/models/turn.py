@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from pydantic_core import from_json
 
 from dria_magpie.errors import InvalidInputError, StateError
 from dria_magpie.models.generation import Sampling
@@ -55,6 +58,22 @@ class Turn:
         return {**values, "sampling": self.sampling.to_dict()}
 
     @classmethod
+    def from_json(cls, text: str) -> Turn:
+        """Read what `to_dict` gave from JSON.
+
+        Raises:
+            StateError: a field is missing, unknown or of the wrong type.
+            ValueError, RecursionError: it is no JSON.
+        """
+        try:
+            # Each text is new, and a cache of texts would only cost.
+            values = from_json(text, cache_strings="none")
+        except (TypeError, ValueError):
+            # It refuses half characters, which a model may say. What else is wrong this one tells.
+            values = json.loads(text)
+        return cls.from_dict(values)
+
+    @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Turn:
         """Read what `to_dict` gave.
 
@@ -67,7 +86,7 @@ class Turn:
             kinds = _KINDS.get(name)
             if kinds is None or type(value) not in kinds:
                 raise StateError(f"turn.{name} cannot be {value!r:.80}")
-            if isinstance(value, (int, float)) and not 0 <= value < 2**53:
+            if name in _NUMBERS and not 0 <= value < 2**53:
                 raise StateError(f"turn.{name} is a number from 0, not {value!r:.80}")
         try:
             return cls(**{**values, "sampling": Sampling.from_dict(values.get("sampling", {}))})
@@ -81,6 +100,7 @@ def join_models(turns: Iterable[Turn]) -> str:
 
 
 _WHOLE = ("prompt_tokens", "cached_tokens", "completion_tokens", "attempts")
+_NUMBERS = {*_WHOLE, "seconds"}
 _KINDS: dict[str, tuple[type, ...]] = {field.name: (str,) for field in fields(Turn)} | {
     **dict.fromkeys(_WHOLE, (int,)),
     "seconds": (float, int),

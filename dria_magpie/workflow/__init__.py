@@ -6,7 +6,7 @@ from dria_magpie.workflow.answer import take_answer
 from dria_magpie.workflow.graph import Workflow
 from dria_magpie.workflow.interpreter import Failed, Finished, Moved, NextCall, Outcome, advance
 from dria_magpie.workflow.memory import Memory
-from dria_magpie.workflow.replay import complete, conclude, replay
+from dria_magpie.workflow.replay import conclude, replay
 from dria_magpie.workflow.state import ExecutionState
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "Outcome",
     "Workflow",
     "advance",
-    "complete",
     "conclude",
     "replay",
     "take_answer",

@@ -22,10 +22,9 @@ def take_answer(workflow: Workflow, call: NextCall, turn: Turn) -> ExecutionStat
         call: the call that was due.
         turn: what was generated for it.
     """
-    state = call.state.with_turn(turn)
     if call.request.response_format and not _is_json(turn.text):
-        return state.with_failure(workflow, _schema_error(turn))
-    return state.with_output(workflow, turn.text)
+        return call.state.with_turn(turn).with_failure(workflow, _schema_error(turn))
+    return call.state.with_answer(workflow, turn)
 
 
 def _is_json(text: str) -> bool:

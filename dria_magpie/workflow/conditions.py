@@ -38,10 +38,10 @@ def is_met(condition: Condition, value: Value, memory: Memory) -> bool:
             before anything was inserted.
     """
     left, expected = render(value), condition.expected
-    if condition.expression in _TEXT:
-        return _TEXT[condition.expression](left, expected)
-    if condition.expression in _ORDER:
-        return _ORDER[condition.expression](_number(left), _number(expected))
+    if compare := _TEXT.get(condition.expression):
+        return compare(left, expected)
+    if order := _ORDER.get(condition.expression):
+        return order(_number(left), _number(expected))
     if not memory.files:
         raise StepError("HaveSimilar compares with inserted texts, and none was inserted")
     return has_similar(expected, memory.files)

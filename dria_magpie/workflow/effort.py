@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from dria_magpie.workflow.graph import Workflow
 from dria_magpie.workflow.parts import Expression, TaskSize, WorkflowTask
 from dria_magpie.workflow.render import render
@@ -28,11 +30,11 @@ class Effort:
 
     def __init__(self, state: ExecutionState) -> None:
         memory = state.memory
-        entries = [*memory.cache.values(), *(e for list_ in memory.stacks.values() for e in list_)]
+        entries = [*memory.cache.values(), *chain.from_iterable(memory.stacks.values())]
         self._left = MOST_MOVES
         self._entries = len(entries)
         # What is written from here on is counted by the memory itself.
-        self._given = sum(len(render(entry)) for entry in entries) - memory.written
+        self._given = sum([len(render(entry)) for entry in entries]) - memory.written
 
     def held(self, state: ExecutionState) -> int:
         """Give a bound of the characters in a state's memory, each entry rendered."""

@@ -19,7 +19,7 @@ Example::
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -65,12 +65,10 @@ class Due:
     Attributes:
         task_id: the task that asks.
         state: the state that the answer goes into.
-        before: the state from which `advance` gives the call.
     """
 
     task_id: str
     state: ExecutionState
-    before: ExecutionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,8 @@ class Failed:
 
 
 Outcome = NextCall | Moved | Finished | Failed
-_Ask = Callable[[Workflow, WorkflowTask, Mapping[str, Value], ExecutionState], NextCall | Due]
+# No fewer than the characters and the entries that a state's memory holds.
+_Bounds = tuple[int, int]
 
 
 def advance(workflow: Workflow, state: ExecutionState) -> Outcome:
@@ -116,7 +115,7 @@ def advance(workflow: Workflow, state: ExecutionState) -> Outcome:
     Raises:
         StateError: the state points past the workflow's steps.
     """
-    return cast("Outcome", _advance(workflow, state, _call))
+    return cast("Outcome", _advance(workflow, state, None))
 
 
 def foresee(workflow: Workflow, state: ExecutionState, held: int, entries: int) -> Outcome | Due:
@@ -133,24 +132,17 @@ def foresee(workflow: Workflow, state: ExecutionState, held: int, entries: int) 
     Raises:
         StateError: the state points past the workflow's steps.
     """
-
-    def expect(
-        workflow: Workflow, task: WorkflowTask, values: Mapping[str, Value], after: ExecutionState
-    ) -> NextCall | Due:
-        if task.output_schema is None and is_small(workflow.size(task.id), held, entries):
-            return Due(task.id, after, state)
-        return _call(workflow, task, values, after)
-
-    return _advance(workflow, state, expect)
+    return _advance(workflow, state, (held, entries))
 
 
-def _advance(workflow: Workflow, state: ExecutionState, ask: _Ask) -> Outcome | Due:
+def _advance(workflow: Workflow, state: ExecutionState, bounds: _Bounds | None) -> Outcome | Due:
     if state.error:
         return Failed(state.error)
-    if int(state.seconds) >= workflow.config.max_time:
-        return Failed(LimitError(f"max_time reached: {workflow.config.max_time} s of generation"))
-    if state.steps_done >= workflow.config.max_steps:
-        return Failed(LimitError(f"max_steps reached: {workflow.config.max_steps} steps"))
+    config = workflow.config
+    if int(state.seconds) >= config.max_time:
+        return Failed(LimitError(f"max_time reached: {config.max_time} s of generation"))
+    if state.steps_done >= config.max_steps:
+        return Failed(LimitError(f"max_steps reached: {config.max_steps} steps"))
     step = state.current_step(workflow)
     if step is None or step.source == END:
         try:
@@ -160,17 +152,21 @@ def _advance(workflow: Workflow, state: ExecutionState, ask: _Ask) -> Outcome | 
     task = workflow.task(step.source)
     if task is None:
         return Failed(StepError(f"the workflow has no task {step.source!r}"))
-    return _run(workflow, task, state, ask)
+    return _run(workflow, task, state, bounds)
 
 
-def _run(workflow: Workflow, task: WorkflowTask, state: ExecutionState, ask: _Ask) -> Outcome | Due:
+def _run(
+    workflow: Workflow, task: WorkflowTask, state: ExecutionState, bounds: _Bounds | None
+) -> Moved | NextCall | Due:
     values, state, missing = _read_inputs(task, state)
     try:
         if missing is not None:
             raise StepError(f"task {task.id!r} requires the input {missing!r}, which is absent")
         match task.operator:
             case Operator.GENERATION:
-                return ask(workflow, task, values, state)
+                if bounds and _is_plain(workflow, task, bounds):
+                    return Due(task.id, state)
+                return NextCall(task.id, _request(workflow, task, values, state), state)
             case Operator.END:
                 return Moved(state.step_on(workflow))
             case Operator.SAMPLE:
@@ -184,10 +180,8 @@ def _run(workflow: Workflow, task: WorkflowTask, state: ExecutionState, ask: _As
         return Moved(state.with_failure(workflow, error))
 
 
-def _call(
-    workflow: Workflow, task: WorkflowTask, values: Mapping[str, Value], state: ExecutionState
-) -> NextCall:
-    return NextCall(task.id, _request(workflow, task, values, state), state)
+def _is_plain(workflow: Workflow, task: WorkflowTask, bounds: _Bounds) -> bool:
+    return task.output_schema is None and is_small(workflow.size(task.id), *bounds)
 
 
 def _read_inputs(
@@ -215,14 +209,15 @@ def _request(
     if not messages:
         raise StepError(f"task {task.id!r} has no message to send")
     sampling = task.sampling or _NO_SAMPLING
+    changes: dict[str, int] = {}
     if sampling.max_tokens is None and workflow.config.max_tokens:
-        sampling = sampling.evolve(max_tokens=min(workflow.config.max_tokens, MOST_TOKENS))
+        changes["max_tokens"] = min(workflow.config.max_tokens, MOST_TOKENS)
     if sampling.seed is not None:
-        sampling = sampling.evolve(seed=(sampling.seed + state.steps_done) % SEEDS)
+        changes["seed"] = (sampling.seed + state.steps_done) % SEEDS
     return GenerationRequest(
         model=task.model or "",
         messages=messages,
-        sampling=sampling,
+        sampling=sampling.evolve(**changes) if changes else sampling,
         response_format=response_format(task.output_schema),
         open_user_turn=bool(task.open_user_turn),
     )

@@ -42,12 +42,14 @@ class Memory:
     @classmethod
     def of(cls, workflow: Workflow) -> Memory:
         """Give the memory that a workflow starts with. A list without elements leaves no key."""
-        outer = workflow.external_memory
-        stacks = {key: tuple(value) for key, value in outer.items() if isinstance(value, list)}
-        return cls(
-            cache={key: value for key, value in outer.items() if not isinstance(value, list)},
-            stacks={key: entries for key, entries in stacks.items() if entries},
-        )
+        cache: dict[str, Entry] = {}
+        stacks: dict[str, Entries] = {}
+        for key, value in workflow.external_memory.items():
+            if not isinstance(value, list):
+                cache[key] = value
+            elif value:
+                stacks[key] = tuple(value)
+        return cls(cache, stacks)
 
     def write(self, key: str, entry: Entry) -> Memory:
         """Set a key of the cache.

@@ -29,6 +29,9 @@ _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 
 
+_write_array = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def render(value: Value) -> str:
     """Give a value as text: lists as each entry with a space and a line feed, absent as ""."""
     if isinstance(value, str):
@@ -55,7 +58,8 @@ def fill(template: str, texts: Mapping[str, str]) -> str:
     def text_of(match: re.Match[str]) -> str:
         return texts[match[1] if match[1] is not None else match[2]]
 
-    check_length(sum(len(text_of(match)) for match in pattern.finditer(template)))
+    if template.count("{") * max(map(len, texts.values())) > LONGEST:
+        check_length(sum(len(text_of(match)) for match in pattern.finditer(template)))
     return pattern.sub(text_of, template)
 
 
@@ -81,7 +85,7 @@ def render_messages(task: WorkflowTask, values: Mapping[str, Value]) -> tuple[Me
             role = _ROLES.get(template.role, "user")
             added = [Message(role, fill(template.content, texts))]
         messages += added
-        length += sum(len(message.content) for message in added)
+        length += sum([len(message.content) for message in added])
         check_length(length)
         if len(messages) > MOST_MESSAGES:
             raise StepError(f"the prompt of task {task.id!r} exceeds {MOST_MESSAGES:,} messages")
@@ -119,7 +123,8 @@ def _render_used(task: WorkflowTask, values: Mapping[str, Value]) -> dict[str, s
     texts: dict[str, str] = {}
     length = 0
     for name, value in values.items():
-        if any(f"{{{name}}}" in content for content in contents):
+        placeholder = f"{{{name}}}"
+        if any(placeholder in content for content in contents):
             texts[name] = render(value)
             length += len(texts[name])
             check_length(length)
@@ -151,16 +156,12 @@ def render_return(returned: ReturnValue, memory: Memory) -> str:
             rendered.append(render(value))
             check_length(sum(map(len, rendered)))
         if returned.to_json:
-            return _json_array(rendered)
+            return _write_array(rendered)
         return post_process(render(tuple(rendered)), returned.post_process)
     value, _ = memory.access(returned.input)
     if returned.to_json and isinstance(value, tuple):
-        return _json_array([render(entry) for entry in value])
+        return _write_array([render(entry) for entry in value])
     return post_process(render(value), returned.post_process)
-
-
-def _json_array(texts: Sequence[str]) -> str:
-    return json.dumps(list(texts), ensure_ascii=False, separators=(",", ":"))
 
 
 def post_process(text: str, steps: Sequence[PostProcess]) -> str:

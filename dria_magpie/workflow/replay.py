@@ -21,7 +21,6 @@ from dria_magpie.workflow.interpreter import (
     Moved,
     NextCall,
     Outcome,
-    advance,
     foresee,
 )
 from dria_magpie.workflow.state import ExecutionState
@@ -96,20 +95,6 @@ def retrace(
             yield tuple(way)
 
 
-def complete(workflow: Workflow, state: ExecutionState) -> Finished | Failed | NextCall | None:
-    """Give what a run comes to before it needs a model again.
-
-    Returns:
-        Its end, or the call that is due; None if there is neither within 10,000 moves.
-        `Failed` also stands for a state that is not this workflow's.
-    """
-    outcome = _complete(workflow, state, Effort(state))
-    if not isinstance(outcome, Due):
-        return outcome
-    following = _advance(workflow, outcome.before)
-    return None if isinstance(following, Moved) else following
-
-
 def find_end(workflow: Workflow, state: ExecutionState) -> Finished | Failed | None:
     """Give the end that a run comes to before it needs a model again; None if it needs one."""
     outcome = _complete(workflow, state, Effort(state))
@@ -119,7 +104,7 @@ def find_end(workflow: Workflow, state: ExecutionState) -> Finished | Failed | N
 def conclude(workflow: Workflow, state: ExecutionState) -> Finished | Failed | None:
     """Give the one end that a run can have come to without another turn.
 
-    That is `complete`, but a call that is due has failed if its step has a fallback. To check a
+    That is `find_end`, but a call that is due has failed if its step has a fallback. To check a
     result that a node claims::
 
         ends = (conclude(workflow, state) for state in replay(workflow, turns, seed=seed))
@@ -169,15 +154,8 @@ def _follow(
     if outcome.task_id != turn.task_id:
         return failed, None
     if isinstance(outcome, Due):
-        return outcome.state.with_turn(turn).with_output(workflow, turn.text), failed
+        return outcome.state.with_answer(workflow, turn), failed
     return take_answer(workflow, outcome, turn), failed
-
-
-def _advance(workflow: Workflow, state: ExecutionState) -> Outcome:
-    try:
-        return advance(workflow, state)
-    except DriaMagpieError as error:
-        return Failed(error)
 
 
 def _fail(workflow: Workflow, call: NextCall | Due) -> ExecutionState | None:

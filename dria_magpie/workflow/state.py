@@ -80,6 +80,13 @@ class ExecutionState:
 
     def with_output(self, workflow: Workflow, text: str) -> ExecutionState:
         """Give the state after the current task answered: outputs stored, next step chosen."""
+        return self._take(workflow, text, None)
+
+    def with_answer(self, workflow: Workflow, turn: Turn) -> ExecutionState:
+        """Give the state after a generation for the current task: on record, its text stored."""
+        return self._take(workflow, turn.text, turn)
+
+    def _take(self, workflow: Workflow, text: str, turn: Turn | None) -> ExecutionState:
         step = self.current_step(workflow)
         task = workflow.task(step.source) if step else None
         memory = self.memory
@@ -87,16 +94,21 @@ class ExecutionState:
             for output in task.outputs if task else ():
                 memory = _store(memory, output, text)
         except StepError as error:
-            return self.with_failure(workflow, error)
-        return self._step_on(workflow, step, memory)
+            return self._record(turn).with_failure(workflow, error)
+        return self._step_on(workflow, step, memory, turn)
+
+    def _record(self, turn: Turn | None) -> ExecutionState:
+        return self.with_turn(turn) if turn else self
 
     def step_on(self, workflow: Workflow) -> ExecutionState:
         """Give the state after the current task succeeded: its condition decides the next step."""
-        return self._step_on(workflow, self.current_step(workflow), self.memory)
+        return self._step_on(workflow, self.current_step(workflow), self.memory, None)
 
-    def _step_on(self, workflow: Workflow, step: Step | None, memory: Memory) -> ExecutionState:
+    def _step_on(
+        self, workflow: Workflow, step: Step | None, memory: Memory, turn: Turn | None
+    ) -> ExecutionState:
         if step is None:
-            return self
+            return self._record(turn)
         target = step.target
         if step.condition:
             value, memory = memory.access(step.condition.input)
@@ -104,25 +116,31 @@ class ExecutionState:
                 met = is_met(step.condition, value, memory)
             except StepError as error:
                 # What the comparison popped is gone, as with the inputs of a failed task.
-                return self.evolve(memory=memory).with_failure(workflow, error)
+                return self._record(turn).evolve(memory=memory).with_failure(workflow, error)
             target = step.target if met else step.condition.target_if_not
         return ExecutionState(
             memory=memory,
             step=workflow.step_from(target),
             steps_done=self.steps_done + 1,
-            seconds=self.seconds,
+            seconds=self.seconds + turn.seconds if turn else self.seconds,
             seed=self.seed,
-            turns=self.turns,
+            turns=(*self.turns, turn) if turn else self.turns,
             error=self.error,
         )
 
     def with_failure(self, workflow: Workflow, error: DriaMagpieError) -> ExecutionState:
         """Give the state after the current task failed: at its fallback, or failed for good."""
         step = self.current_step(workflow)
-        after = self.evolve(steps_done=self.steps_done + 1)
-        if step is None or step.fallback is None:
-            return after.evolve(step=None, error=error)
-        return after.evolve(step=workflow.step_from(step.fallback))
+        fallback = step.fallback if step else None
+        return ExecutionState(
+            memory=self.memory,
+            step=workflow.step_from(fallback),
+            steps_done=self.steps_done + 1,
+            seconds=self.seconds,
+            seed=self.seed,
+            turns=self.turns,
+            error=error if fallback is None else self.error,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Give a JSON object."""

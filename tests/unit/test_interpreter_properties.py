@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dria_magpie.errors import DriaMagpieError, GraphError, StateError
+from dria_magpie.models import Turn
 from dria_magpie.workflow import ExecutionState, NextCall, Workflow, advance
 from tests.builder import validate
 from tests.unit.graphs import answers, drive, graphs, step, strip
@@ -81,6 +82,23 @@ def test_advance_is_pure_and_changes_no_state(graph, script, length):
         if not isinstance(following, ExecutionState):
             break
         state = following
+
+
+@given(graphs(), answers)
+@settings(calm, max_examples=300)
+def test_an_answer_with_its_turn_is_the_turn_on_record_and_then_its_text(graph, script):
+    workflow = Workflow.parse(graph)
+    state, asked = ExecutionState.start(workflow), []
+    while isinstance(state, ExecutionState):
+        outcome = advance(workflow, state)
+        if isinstance(outcome, NextCall):
+            text = script[len(asked) % len(script)] or ""
+            turn = Turn(task_id=outcome.task_id, text=text, model="m", seconds=0.5)
+            whole = outcome.state.with_answer(workflow, turn)
+            parts = outcome.state.with_turn(turn).with_output(workflow, text)
+            assert whole.to_dict() == parts.to_dict()
+            assert whole.memory.written == parts.memory.written
+        state = step(workflow, state, script, asked)
 
 
 @given(graphs())

@@ -28,7 +28,7 @@ def test_the_flat_namespace_is_sorted_and_complete() -> None:
         if inspect.isclass(value) and issubclass(value, errors.DriaMagpieError)
     }
     inner = {"ANY_MODEL", "Event", "Memory", "Outcome", "Role"}
-    inner |= {"complete", "conclude", "replay", "take_answer"}
+    inner |= {"conclude", "replay", "take_answer"}
     assert set(names) == (public | tree) - inner
 
 

@@ -22,13 +22,12 @@ from dria_magpie.workflow import (
     NextCall,
     Workflow,
     advance,
-    complete,
     conclude,
     replay,
     take_answer,
 )
 from dria_magpie.workflow.interpreter import foresee
-from dria_magpie.workflow.replay import retrace
+from dria_magpie.workflow.replay import find_end, retrace
 from tests.unit.flow import edge, graph, read, task, user, when
 from tests.unit.graphs import answers, graphs
 
@@ -106,8 +105,7 @@ def test_a_run_without_failures_is_the_first_explanation(values, script, times, 
     for count, state in enumerate(after):
         way = next(retrace(workflow, state.turns, seed=seed))
         assert [dump(one) for one in way] == [dump(one) for one in after[: count + 1]]
-    outcome = complete(workflow, after[-1])
-    assert repr(outcome) == repr(end)
+    assert repr(find_end(workflow, after[-1])) == repr(end)
     assert repr(conclude(workflow, after[-1])) == repr(end)
 
 
@@ -188,7 +186,7 @@ def test_a_dialogue_is_replayed_to_its_end_and_no_further(num_turns):
     turns = after[-1].turns
     [state] = replay(workflow, turns, seed=7)
     assert dump(state) == dump(after[-1])
-    assert complete(workflow, state) == conclude(workflow, state) == end
+    assert find_end(workflow, state) == conclude(workflow, state) == end
     assert isinstance(end, Finished)
     assert not list(replay(workflow, (*turns, turns[0]), seed=7))
     assert not list(replay(workflow, turns[1:], seed=7))
@@ -208,7 +206,7 @@ def test_a_failed_call_is_assumed_only_where_the_turns_need_one():
 def test_without_turns_there_is_the_start():
     workflow = parse(task("a"), steps=[edge("a", "a", fallback="a")])
     assert list(replay(workflow, [], seed=3)) == [ExecutionState.start(workflow, seed=3)]
-    assert complete(workflow, ExecutionState.start(workflow)).task_id == "a"
+    assert find_end(workflow, ExecutionState.start(workflow)) is None
 
 
 def test_explanations_are_made_one_at_a_time(monkeypatch):
@@ -235,14 +233,14 @@ def test_an_answer_against_the_schema_is_a_failure_that_left_a_turn():
     assert not list(replay(workflow, [say("a", "{}"), say("b")]))
     [alone] = replay(parse(task("a", schema={})), turns[:1])
     assert isinstance(alone.error, StepError)
-    assert complete(workflow, alone) == conclude(workflow, alone) == Failed(alone.error)
+    assert find_end(workflow, alone) == conclude(workflow, alone) == Failed(alone.error)
 
 
 def test_a_run_whose_last_call_failed_has_its_end_too():
     steps = [edge("a", "b"), edge("b", fallback="__end")]
     workflow = parse(task("a"), task("b"), steps=steps)
     [state] = replay(workflow, [say("a", "Yes.")])
-    assert complete(workflow, state).task_id == "b"
+    assert find_end(workflow, state) is None
     assert conclude(workflow, state) == Finished("Yes.")
     assert conclude(parse(task("a")), ExecutionState.start(workflow)) is None
 
@@ -255,7 +253,7 @@ def test_a_limit_is_found_by_the_seconds_of_the_turns():
 
 
 def test_a_state_of_another_workflow_has_failed():
-    outcome = complete(parse(task("a")), ExecutionState.start(parse(task("a"))).evolve(step=9))
+    outcome = find_end(parse(task("a")), ExecutionState.start(parse(task("a"))).evolve(step=9))
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, StateError)
 
@@ -364,7 +362,7 @@ def test_large_texts_and_lists_end_a_replay_sooner(workflow, task_id, text, coun
 def test_an_end_that_does_not_come_is_not_waited_for(workflow):
     with within(6):
         assert conclude(workflow, ExecutionState.start(workflow)) is None
-        assert isinstance(complete(workflow, ExecutionState.start(workflow)), NextCall | None)
+        assert find_end(workflow, ExecutionState.start(workflow)) is None
 
 
 @pytest.mark.parametrize("seed", [-1, 2**53, 10**5000], ids=["less", "more", "much more"])
@@ -384,4 +382,4 @@ def test_any_turns_end_in_states_or_in_nothing(values, seed, names):
     workflow = enliven(values, seed)
     for state in islice(replay(workflow, [say(name) for name in names], seed=seed), 5):
         assert len(state.turns) == len(names)
-        complete(workflow, state)
+        find_end(workflow, state)

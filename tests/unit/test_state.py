@@ -125,6 +125,8 @@ def test_at_the_end_nothing_changes_any_more():
     assert end.with_output(WORKFLOW, "x") == end
     assert isinstance(advance(WORKFLOW, end), Finished)
     assert end.with_failure(WORKFLOW, StepError("late")).error
+    turn = Turn(task_id="a", text="x", model="m")
+    assert end.with_answer(WORKFLOW, turn) == end.with_turn(turn)
 
 
 def test_a_turn_adds_its_time_and_leaves_the_position():

@@ -23,7 +23,7 @@ def read_turn(text: str) -> Turn:
         StoreError: it is damaged.
     """
     try:
-        return Turn.from_dict(json.loads(text))
+        return Turn.from_json(text)
     except (StateError, ValueError, RecursionError) as error:
         raise StoreError(f"a turn in the store is damaged: {error}") from error
 
