@@ -14,16 +14,21 @@ from dria_magpie import Dria, MagPie, Task
 ALONE = 300
 
 
+def _make_task(number: int) -> Task:
+    """Give a task with personas of its own, as a sweep does."""
+    instructor, responder = PERSONAS
+    return Task(workflow=MagPie().workflow(f"{instructor}, {number}", responder, TURNS))
+
+
 async def _run(url: str, creds: str, dialogues: int) -> dict[str, float]:
     async with Dria(url, creds=creds) as dria:
-        workflow = MagPie().workflow(*PERSONAS, TURNS)
         times = []
-        for _ in range(ALONE):
+        for number in range(ALONE):
             started = time.perf_counter()
-            await dria.execute(Task(workflow=workflow))
+            await dria.execute(_make_task(number))
             times.append((time.perf_counter() - started) * 1000)
         started, count = time.perf_counter(), 0
-        async for result in dria.stream(Task(workflow=workflow) for _ in range(dialogues)):
+        async for result in dria.stream(map(_make_task, range(dialogues))):
             if result.error:
                 raise SystemExit(f"a dialogue failed: {result.error}")
             count += 1

@@ -13,6 +13,7 @@ from benchmarks.table import Figure, say
 from dria_magpie import Dria, MagPie, Task
 from dria_magpie.network.broker import Broker
 from dria_magpie.network.credentials.creds import Credentials
+from dria_magpie.network.hub.streams import Streams
 from dria_magpie.network.order import write_order
 from dria_magpie.network.pending import Pending
 from dria_magpie.workflow import ExecutionState
@@ -21,6 +22,7 @@ CROWD = 1_000
 QUEUED = 100_000
 TIMED = 1_000
 _WATCHED = 10.0
+_LOOK = 0.05
 
 
 def measure(crowd: int = CROWD, queued: int = QUEUED) -> list[Figure]:
@@ -54,8 +56,12 @@ async def _measure_queue(queued: int) -> list[Figure]:
         field.add_nodes(1, hold=True)
         await field.wait_for(1)
         few = await _fill(field, TIMED)
+        await _wait_for_tasks(field, TIMED)
         small = _megabytes(hub)
+        started = time.perf_counter()
         await _fill(field, queued, route=few)
+        await _wait_for_tasks(field, TIMED + queued)
+        say(f"{queued:,} tasks were stored in {time.perf_counter() - started:.1f} s")
         large = _megabytes(hub)
         say(f"{queued:,} tasks: {small:.1f} MB, then {large:.1f} MB")
         field.add_nodes(1)
@@ -92,6 +98,15 @@ async def _fill(field: Field, count: int, route: str = "") -> str:
             await broker.flush()
     await broker.aclose()
     return route
+
+
+async def _wait_for_tasks(field: Field, count: int) -> None:
+    """Wait until the broker has stored so many tasks, as nobody is told of it."""
+    broker = Broker(field.url, field.home.credentials("hub"))
+    await broker.connect()
+    while await Streams(broker).last("TASKS") < count:  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK)
+    await broker.aclose()
 
 
 async def _time_tasks(field: Field) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from dria_magpie.errors import InvalidInputError
 from dria_magpie.models import Sampling
-from dria_magpie.workflow.parts import WorkflowTask
 
 # Waiting for an endpoint that is busy counts, and a dialogue that was paid for is not given up.
 SECONDS_PER_MESSAGE = 3600
@@ -14,17 +13,13 @@ MOST_TURNS = 1_000_000
 MOST_SHOWN = 80
 
 
-def cast(task: WorkflowTask, sampling: object, model: object) -> WorkflowTask:
-    """Give a task with its own sampling and model.
+def check_model(name: str, value: object) -> str | None:
+    """Give the name of a model back, or None for whichever the task names.
 
     Raises:
-        InvalidInputError: they are none.
+        InvalidInputError: it is none; the message names the argument.
     """
-    if sampling is None and model is None:
-        return task
-    drawn = None if sampling is None else read_sampling(f"{task.id}_sampling", sampling)
-    name = None if model is None else check_text(f"{task.id}_model", model)
-    return task.model_copy(update={"sampling": drawn, "model": name})
+    return None if value is None else check_text(name, value)
 
 
 def read_sampling(name: str, value: object) -> Sampling:

@@ -7,12 +7,13 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, overload
 
-from dria_magpie.factory.arguments import cast, check_text, check_turns
+from dria_magpie.factory.arguments import check_model, check_text, check_turns, read_sampling
 from dria_magpie.factory.chat import HISTORY, make_graph, make_side, parse_each, user
 from dria_magpie.factory.results import Result, parse_dialogue
 from dria_magpie.factory.singleton import Singleton
 from dria_magpie.models import Sampling
 from dria_magpie.workflow import Workflow
+from dria_magpie.workflow.parts import ExternalMemory
 
 Dialogue = dict[str, Any]
 
@@ -61,21 +62,22 @@ class MagPie(Singleton):
         Raises:
             InvalidInputError: an empty text, or `num_turns` below 1.
         """
-        memory = {
+        memory: ExternalMemory = {
             "instructor_persona": check_text("instructor_persona", instructor_persona),
             "responding_persona": check_text("responding_persona", responding_persona),
         }
         for name, value in (("topic", topic), ("language", language)):
             if value is not None:
                 memory[name] = check_text(name, value)
-        graph = _skeleton(tuple(memory), 2 * check_turns(num_turns))
-        instructor, responder, end = graph.tasks
-        tasks = (
-            cast(instructor, instructor_sampling, instructor_model),
-            cast(responder, responder_sampling, responder_model),
-            end,
+        graph = _skeleton(
+            tuple(memory),
+            2 * check_turns(num_turns),
+            check_model("instructor_model", instructor_model),
+            check_model("responder_model", responder_model),
         )
-        return graph.evolve(external_memory=memory, tasks=tasks)
+        asking = _read_sampling("instructor_sampling", instructor_sampling)
+        answering = _read_sampling("responder_sampling", responder_sampling)
+        return graph.fill(memory, [asking, answering, None])
 
     @overload
     def parse_result(self, result: Result) -> Dialogue: ...
@@ -105,13 +107,19 @@ def _parse(result: Result) -> Dialogue:
     return {"dialogue": parse_dialogue(result), "model": result.model}
 
 
+def _read_sampling(name: str, value: object) -> Sampling | None:
+    return None if value is None else read_sampling(name, value)
+
+
 @lru_cache(maxsize=64)
-def _skeleton(texts: tuple[str, ...], messages: int) -> Workflow:
+def _skeleton(
+    texts: tuple[str, ...], messages: int, instructor: str | None, responder: str | None
+) -> Workflow:
     """Give what all dialogues of one shape share: building it costs as much as a model call."""
     opening = [_system("instructor", texts), user(_prompt("opening")), HISTORY]
     return make_graph(
-        make_side("instructor", texts, opening),
-        make_side("responder", texts, [_system("responder", texts), HISTORY]),
+        make_side("instructor", texts, opening, model=instructor),
+        make_side("responder", texts, [_system("responder", texts), HISTORY], model=responder),
         messages,
     )
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, overload
 
 from dria_magpie.factory.arguments import (
-    cast,
+    check_model,
     check_switch,
     check_text,
     check_turns,
@@ -18,6 +18,7 @@ from dria_magpie.factory.results import Result, read_texts
 from dria_magpie.factory.singleton import Singleton
 from dria_magpie.models import Sampling
 from dria_magpie.workflow import Workflow
+from dria_magpie.workflow.parts import ExternalMemory
 
 # Instructions are drawn hot, for variety; answers cool, for quality.
 INSTRUCTION_SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=512)
@@ -71,19 +72,18 @@ class SelfSynthesis(Singleton):
         messages = 2 * check_turns(num_turns) - check_switch("end_with_user", end_with_user)
         if check_switch("only_instruction", only_instruction):
             messages = 1
-        memory = {}
+        memory: ExternalMemory = {}
         if system_prompt is not None:
             memory["system_prompt"] = check_text("system_prompt", system_prompt)
-        graph = _skeleton(bool(memory), messages)
-        instruction, response, end = graph.tasks
+        graph = _skeleton(
+            bool(memory),
+            messages,
+            check_model("instruction_model", instruction_model),
+            check_model("response_model", response_model),
+        )
         asking = _over(INSTRUCTION_SAMPLING, "instruction_sampling", instruction_sampling)
         answering = _over(RESPONSE_SAMPLING, "response_sampling", response_sampling)
-        tasks = (
-            cast(instruction, asking, instruction_model),
-            cast(response, answering, response_model),
-            end,
-        )
-        return graph.evolve(external_memory=memory, tasks=tasks)
+        return graph.fill(memory, [asking, answering, None])
 
     @overload
     def parse_result(self, result: Result) -> Conversation: ...
@@ -122,11 +122,13 @@ def _over(default: Sampling, name: str, chosen: Sampling | Mapping[str, Any] | N
 
 
 @lru_cache(maxsize=64)
-def _skeleton(system: bool, messages: int) -> Workflow:
+def _skeleton(
+    system: bool, messages: int, instruction: str | None, response: str | None
+) -> Workflow:
     keys = ["system_prompt"] if system else []
     known = [{"role": "system", "content": "{{system_prompt}}"}, HISTORY] if system else [HISTORY]
     return make_graph(
-        make_side("instruction", keys, [*known, user("")], open_user_turn=True),
-        make_side("response", keys, known),
+        make_side("instruction", keys, [*known, user("")], open_user_turn=True, model=instruction),
+        make_side("response", keys, known, model=response),
         messages,
     )

@@ -14,6 +14,7 @@ from dria_magpie.network.verification import check_result
 from dria_magpie.node import Event, TurnDone
 from dria_magpie.node.results import make_result
 from dria_magpie.workflow import Workflow
+from dria_magpie.workflow.shape import write_halves
 
 
 class Arrival:
@@ -53,7 +54,9 @@ class Arrival:
 
 def _is_same(order: Order, workflow: Workflow) -> bool:
     """Tell whether a task is of a workflow; its text may be another version's."""
-    return order.workflow == workflow.model_dump_json() or order.parse_workflow() == workflow
+    return (order.shape, order.filling) == write_halves(workflow) or (
+        order.parse_workflow() == workflow
+    )
 
 
 def _read_error(told: Any) -> DriaMagpieError:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from dria_magpie.errors import LimitError, StateError
 from dria_magpie.models import Task, Turn
 from dria_magpie.workflow import ExecutionState, Workflow
+from dria_magpie.workflow.shape import read_halves, write_halves
 
 MOST_BYTES = 512 * 1024
 # Of what another node goes on from: it must be able to say, at least, why it could not.
@@ -28,7 +29,8 @@ class Order:
     Attributes:
         models: any of which will do; empty for whatever is served.
         seed: of the run; see `ExecutionState.seed`.
-        workflow: the graph as JSON.
+        shape: the graph, and
+        filling: what fills it, as `write_halves` gives them.
         given: turns that were there before, as JSON, oldest first.
         again: it may have been handed in before, and may have its result already.
         digest: of all of it: what nodes sign that they worked on.
@@ -36,7 +38,8 @@ class Order:
 
     models: tuple[str, ...]
     seed: int
-    workflow: str
+    shape: str
+    filling: str
     given: tuple[str, ...] = ()
     again: bool = False
     digest: bytes = field(repr=False)
@@ -49,7 +52,7 @@ class Order:
             StateError: it is no such thing.
         """
         try:
-            head, workflow, *given = payload.decode().split("\n")
+            head, shape, filling, *given = payload.decode().split("\n")
             said = json.loads(head)
             models, seed, again = tuple(said["models"]), said["seed"], bool(said["again"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -62,7 +65,8 @@ class Order:
         return cls(
             models=models,
             seed=seed,
-            workflow=workflow,
+            shape=shape,
+            filling=filling,
             given=tuple(given),
             again=again,
             digest=digest,
@@ -76,7 +80,7 @@ class Order:
             StateError: it is no JSON.
         """
         try:
-            return Workflow.parse_text(self.workflow)
+            return read_halves(self.shape, self.filling)
         except (ValueError, RecursionError) as error:
             raise StateError(f"the workflow is no JSON: {error}") from error
 
@@ -96,7 +100,7 @@ def write_order(
         LimitError: it is larger than a network takes.
     """
     head = json.dumps({"models": list(task.models), "seed": state.seed, "again": again})
-    payload = "\n".join([head, workflow.model_dump_json(), *map(write_turn, state.turns)]).encode()
+    payload = "\n".join([head, *write_halves(workflow), *map(write_turn, state.turns)]).encode()
     if len(payload) > MOST_BYTES:
         raise LimitError(
             f"the task has {len(payload):,} bytes, and a network takes {MOST_BYTES:,}: shorten "
@@ -117,6 +121,6 @@ def read_turns(lines: Iterable[str]) -> tuple[Turn, ...]:
         StateError: one of them is none.
     """
     try:
-        return tuple(Turn.from_dict(json.loads(line)) for line in lines)
+        return tuple(map(Turn.from_json, lines))
     except (ValueError, RecursionError) as error:
         raise StateError(f"not a turn: {error}") from error

@@ -8,7 +8,7 @@ and ``model``; so is the message role ``history``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +17,20 @@ from pydantic_core import from_json
 
 from dria_magpie.errors import GraphError
 from dria_magpie.models import Sampling
-from dria_magpie.workflow.parts import Config, Json, Part, ReturnValue, Step, TaskSize, WorkflowTask
+from dria_magpie.workflow.parts import (
+    Config,
+    ExternalMemory,
+    Part,
+    ReturnValue,
+    Step,
+    TaskSize,
+    WorkflowTask,
+)
 from dria_magpie.workflow.plain import check_json
 
 _CHECKED: Mapping[str, bool] = {"checked": True}
+# What differs among the graphs of a sweep; the rest is their shape.
+_FILLED: Any = {"external_memory": True, "tasks": {"__all__": {"sampling"}}}
 
 
 class Workflow(Part):
@@ -33,9 +43,7 @@ class Workflow(Part):
     """
 
     config: Config
-    external_memory: dict[str, str | list[str | dict[str, Json]] | dict[str, Json]] = Field(
-        default_factory=dict
-    )
+    external_memory: ExternalMemory = Field(default_factory=dict)
     tasks: tuple[WorkflowTask, ...] = ()
     steps: tuple[Step, ...] = ()
     return_value: ReturnValue
@@ -69,6 +77,16 @@ class Workflow(Part):
     def _sizes(self) -> Mapping[str, TaskSize]:
         return {task.id: TaskSize.of(task) for task in reversed(self.tasks)}
 
+    @cached_property
+    def shape(self) -> str:
+        """The graph as JSON, without its memory and its tasks' sampling."""
+        return self.model_dump_json(exclude=_FILLED)
+
+    @property
+    def filling(self) -> str:
+        """What its shape lacks, as JSON: ``{"external_memory": {}, "tasks": [{}, …]}``."""
+        return self.model_dump_json(include=_FILLED)
+
     @classmethod
     def parse(cls, graph: Any) -> Workflow:
         """Read a graph from a dict, or from an object with ``model_dump``.
@@ -88,7 +106,7 @@ class Workflow(Part):
         try:
             return cls.model_validate(graph)
         except ValidationError as error:
-            raise GraphError(_describe(error)) from error
+            raise GraphError(describe(error)) from error
 
     @classmethod
     def parse_text(cls, text: str) -> Workflow:
@@ -103,7 +121,7 @@ class Workflow(Part):
         try:
             return cls.model_validate(graph, context=_CHECKED)
         except ValidationError as error:
-            raise GraphError(_describe(error)) from error
+            raise GraphError(describe(error)) from error
 
     def task(self, task_id: str) -> WorkflowTask | None:
         """Give the first task of this id."""
@@ -117,10 +135,35 @@ class Workflow(Part):
         """Give the position of the first step that starts at a task; None ends the run."""
         return None if source is None else self._steps_by_source.get(source)
 
+    def fill(self, memory: ExternalMemory, samplings: Sequence[Sampling | None]) -> Workflow:
+        """Give a graph of the same shape.
+
+        Args:
+            memory: the external memory, valid already.
+            samplings: of its tasks, in their order.
+        """
+        changes: dict[str, Any] = {"external_memory": memory}
+        if any(s is not task.sampling for s, task in zip(samplings, self.tasks, strict=True)):
+            pairs = zip(samplings, self.tasks, strict=True)
+            changes["tasks"] = tuple(t.model_copy(update={"sampling": s}) for s, t in pairs)
+        # What is known of a shape is known of all its graphs, and costs more than the copy.
+        copy = super().model_copy(update=changes)
+        if "tasks" in changes:
+            copy.__dict__.pop("_tasks_by_id", None)
+        return copy
+
+    def index(self) -> None:
+        """Find out what is known of the shape, for all that `fill` will give."""
+        self._tasks_by_id, self._steps_by_source, self._sizes, self.shape  # noqa: B018 - they are kept
+
     def evolve(self, **changes: Any) -> Workflow:
         """Give a copy with some attributes changed; the new values must be valid already."""
-        copy = self.model_copy(update=changes)
-        for name in ("_tasks_by_id", "_steps_by_source", "_sizes"):
+        return self.model_copy(update=changes)
+
+    def model_copy(self, **options: Any) -> Workflow:
+        """Give a copy; see pydantic's own, which would keep what was known of the old values."""
+        copy = super().model_copy(**options)
+        for name in ("_tasks_by_id", "_steps_by_source", "_sizes", "shape"):
             copy.__dict__.pop(name, None)
         return copy
 
@@ -143,7 +186,8 @@ def _dump(graph: Any, dump: Callable[..., Any]) -> Any:
         raise GraphError(f"the workflow cannot be dumped: {error}") from error
 
 
-def _describe(error: ValidationError) -> str:
+def describe(error: ValidationError) -> str:
+    """Say what is wrong with a graph, field by field."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     lines = [f"{'.'.join(map(str, p['loc'])) or 'workflow'}: {p['msg']}" for p in problems[:8]]
     more = f"\n  and {len(problems) - 8} more" if len(problems) > 8 else ""

@@ -62,6 +62,7 @@ Text = Annotated[str, BeforeValidator(lambda v: str(v) if type(v) in {int, float
 
 
 Json = Annotated[Any, AfterValidator(check_json)]
+ExternalMemory = dict[str, str | list[str | dict[str, Json]] | dict[str, Json]]
 Whole = Annotated[
     int, BeforeValidator(lambda v: int(v) if isinstance(v, float) and v.is_integer() else v)
 ]
@@ -138,6 +139,11 @@ def _read_sampling(value: Any) -> Any:
     return Sampling.from_dict(value) if isinstance(value, Mapping) else value
 
 
+TaskSampling = Annotated[
+    Sampling, BeforeValidator(_read_sampling), PlainSerializer(Sampling.to_dict)
+]
+
+
 def _read_schema(value: Any) -> Any:
     """Take pydantic's classes too, so that a graph is always JSON."""
     if not hasattr(value, "model_json_schema"):
@@ -161,10 +167,7 @@ class WorkflowTask(Part):
     output_schema: Annotated[Json, BeforeValidator(_read_schema)] = Field(
         default=None, alias="schema"
     )
-    sampling: (
-        Annotated[Sampling, BeforeValidator(_read_sampling), PlainSerializer(Sampling.to_dict)]
-        | None
-    ) = None
+    sampling: TaskSampling | None = None
     open_user_turn: bool | None = None
     model: str | None = None
 

@@ -30,8 +30,16 @@ from dria_magpie.network.server.leashed import Leashed
 from dria_magpie.network.server.process import start_server
 from dria_magpie.network.signing import NodeKey
 from dria_magpie.testing import ScriptedEngine
-from dria_magpie.workflow import NextCall, Workflow, take_answer
-from dria_magpie.workflow.replay import complete, replay
+from dria_magpie.workflow import (
+    ExecutionState,
+    Moved,
+    NextCall,
+    Outcome,
+    Workflow,
+    advance,
+    take_answer,
+)
+from dria_magpie.workflow.replay import replay
 from tests.ports import find_ports
 
 MODEL = "m"
@@ -184,11 +192,17 @@ def play(
     workflow = order.parse_workflow()
     state = next(replay(workflow, read_turns((*order.given, *before.turns)), seed=order.seed))
     turns: list[Turn] = []
-    while len(turns) < most and isinstance(call := complete(workflow, state), NextCall):
+    while len(turns) < most and isinstance(call := _go_on(workflow, state), NextCall):
         turn = Turn(**{"task_id": call.task_id, "text": text, "model": MODEL, "node": node, **said})
         state = take_answer(workflow, call, turn)
         turns.append(turn)
     return turns
+
+
+def _go_on(workflow: Workflow, state: ExecutionState) -> Outcome:
+    while isinstance(outcome := advance(workflow, state), Moved):
+        state = outcome.state
+    return outcome
 
 
 @dataclass
@@ -321,7 +335,12 @@ def write_task(graph: Any = None, **head: Any) -> bytes:
     said = {"models": [MODEL], "seed": 1, "again": False, **head}
     if graph is None:
         graph = Workflow.parse(make_task().workflow).model_dump()
-    return f"{json.dumps(said)}\n{json.dumps(graph)}".encode()
+    tasks = graph.get("tasks", []) if isinstance(graph, dict) else []
+    filling = {
+        "external_memory": graph.get("external_memory", {}) if isinstance(graph, dict) else {},
+        "tasks": [{"sampling": task["sampling"]} if "sampling" in task else {} for task in tasks],
+    }
+    return "\n".join(map(json.dumps, (said, graph, filling))).encode()
 
 
 @asynccontextmanager

@@ -749,15 +749,18 @@ def _ladder() -> dict[str, Any]:
     }
 
 
+_HEAD = b'{"models": [], "seed": 1, "again": false}'
 HOSTILE_TASKS: dict[str, Callable[[], bytes]] = {
     "nothing": lambda: b"",
     "bytes": lambda: b"\xff\x00" * 1000,
     "no graph": lambda: write_task([]),
     "an empty graph": lambda: write_task({}),
-    "deep JSON": lambda: b"[" * 200_000 + b"\n" + b"[" * 200_000,
-    "a deep graph": lambda: (
-        b'{"models": [], "seed": 1, "again": false}\n' + b'{"a":' * 90_000 + b"1" + b"}" * 90_000
-    ),
+    "deep JSON": lambda: b"\n".join([b"[" * 200_000] * 2 + [b"{}"]),
+    "a deep graph": lambda: b"\n".join([_HEAD, b'{"a":' * 90_000 + b"1" + b"}" * 90_000, b"{}"]),
+    "no filling": lambda: write_task().rpartition(b"\n")[0],
+    "a filling that is none": lambda: write_task().rpartition(b"\n")[0] + b"\n[]",
+    "a deep filling": lambda: write_task().rpartition(b"\n")[0] + b"\n" + b'{"a":' * 100_000,
+    "a filling for other tasks": lambda: write_task().replace(b'"tasks": [{}', b'"tasks": [{}, {}'),
     "a huge number as the seed": lambda: write_task().replace(
         b'"seed": 1', b'"seed": 1' + b"0" * 9000
     ),

@@ -360,6 +360,13 @@ def test_a_stores_errors_say_what_to_do(code, told) -> None:
         raise error
 
 
+def test_bytes_that_are_no_text_are_told_as_damage() -> None:
+    told = r"s\.sqlite is damaged \(a text in it is none: .*\); nothing was changed\. Move it"
+    with pytest.raises(StoreError, match=told) as caught, telling_errors(Path("s.sqlite")):
+        b"a prompt\xff".decode()
+    assert "prompt" not in str(caught.value)
+
+
 def test_nothing_goes_out_before_the_client_knows_all_that_came_together() -> None:
     queue = make_queue(3)
     first, *_ = queue.entries.values()

@@ -16,9 +16,10 @@ from dria_magpie.network.delivery import Delivery
 from dria_magpie.network.hub.board import Board
 from dria_magpie.network.hub.dispatcher import Dispatcher
 from dria_magpie.network.hub.lanes import Lanes
-from dria_magpie.network.hub.ledger import Lane, Ledger
+from dria_magpie.network.hub.ledger import Ledger
 from dria_magpie.network.hub.placement import place
 from dria_magpie.network.hub.registry import Registry
+from dria_magpie.network.hub.tasks import Lane
 from dria_magpie.network.hub.wanted import Wanted
 
 logger = logging.getLogger(__name__)
@@ -125,10 +126,10 @@ class Desk:
         unknown = []
         for name in _read_ids(asked["ids"]):
             subject = f"{client}.{run}.{name}"
-            if not await self._ledger.tell(subject):
+            if not await self._ledger.results.tell(subject):
                 lane = _read_token(asked["routes"][name])
                 in_hand = self._board.find(f"result.{subject}") is not None
-                queued = in_hand or await self._ledger.is_queued(
+                queued = in_hand or await self._ledger.tasks.has(
                     f"task.{client}.{lane}.{run}.{name}"
                 )
                 unknown += [] if queued else [name]
@@ -142,7 +143,7 @@ class Desk:
         for name in _read_ids(asked["ids"]):
             result = f"result.{client}.{run}.{name}"
             if not await self._dispatcher.cancel(result):
-                await self._ledger.unqueue(f"task.{client}.*.{run}.{name}")
+                await self._ledger.tasks.clear(f"task.{client}.*.{run}.{name}")
                 self._lanes.withdraw(client, result)
                 await self._dispatcher.cancel(result)  # it may have gone on meanwhile
         return {}
@@ -151,16 +152,16 @@ class Desk:
         """Delete results that were collected."""
         run = _read_token(asked["run"])
         for name in _read_ids(asked["ids"]):
-            await self._ledger.drop_result(client, run, name)
+            await self._ledger.results.drop(client, run, name)
         return {}
 
     async def _close(self, client: str, asked: dict[str, Any]) -> Answer:
         """Drop a run that nobody will come back to: its tasks and its results."""
         run = _read_token(asked["run"])
         self._board.close_run(client, run)
-        await self._ledger.unqueue(f"task.{client}.*.{run}.*")
+        await self._ledger.tasks.clear(f"task.{client}.*.{run}.*")
         await self._dispatcher.cancel_run(client, run)
-        await self._ledger.drop_run(client, run)
+        await self._ledger.results.drop_run(client, run)
         return {}
 
 

@@ -22,6 +22,7 @@ from dria_magpie.network.hub.dispatcher import Dispatcher
 from dria_magpie.network.hub.judge import STALLED_AFTER, Judge, Settled
 from dria_magpie.network.hub.lanes import Lanes
 from dria_magpie.network.hub.ledger import Ledger
+from dria_magpie.network.hub.quota import Quota
 from dria_magpie.network.hub.registry import Registry
 from dria_magpie.network.hub.status import describe_hub
 from dria_magpie.network.hub.stream_table import NOTE_AGAIN
@@ -91,6 +92,7 @@ class Hub:
         self._desk = Desk(
             self._broker, self._ledger, self._registry, self._lanes, self._board, self._dispatcher
         )
+        self._quota = Quota(streams, self._ledger.tasks)
         self._turnstile = Turnstile(self._handle)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -182,6 +184,7 @@ class Hub:
                 await self._judge.check_leases()
                 await self._registry.write(now)
                 await self._ledger.write()
+                await self._quota.enforce()
                 if now - noted > NOTE_AGAIN:
                     noted = now
                     await self._dispatcher.note_all()

@@ -130,7 +130,7 @@ class Job:
             LimitError: it would take too long to read.
         """
         order = Order.read(payload)
-        if sum(map(order.workflow.count, "{[,")) > MOST_PARTS:
+        if sum(map((order.shape + order.filling).count, "{[,")) > MOST_PARTS:
             raise LimitError(f"the graph has more than {MOST_PARTS:,} parts, or signs {{ [ and ,")
         workflow = order.parse_workflow()
         turns = read_turns(order.given)
@@ -152,7 +152,8 @@ class Job:
         losses = [asdict(loss) for loss in self.losses]
         who = self.assigned
         said = who and [who.node, who.nonce, who.model, len(who.before.seals), self.since]
-        return json.dumps({"assigned": said, "losses": losses}).encode()
+        note = {"task": self.order.digest.hex(), "assigned": said, "losses": losses}
+        return json.dumps(note).encode()
 
     def take_up(self, note: bytes, record: Record) -> None:
         """Go on from what an earlier hub wrote down.
@@ -162,10 +163,13 @@ class Job:
             record: the last one that was accepted, before or during that assignment.
 
         Raises:
-            StateError: the note is damaged.
+            StateError: the note is damaged, or of another task that had this place: a broker that
+                dies may forget the last ones.
         """
         try:
             said: Mapping[str, Any] = json.loads(note)
+            if said["task"] != self.order.digest.hex():
+                raise StateError("the note is of another task")
             if said["assigned"]:
                 node, nonce, model, seals, self.since = said["assigned"]
                 before = _cut(record, seals)

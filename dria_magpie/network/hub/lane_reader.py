@@ -12,11 +12,13 @@ from typing import Any
 
 from dria_magpie.errors import DriaMagpieError, NetworkError
 from dria_magpie.network.delivery import Delivery
+from dria_magpie.network.envelope import join_parts
 from dria_magpie.network.hub.board import Board, LaneKey
 from dria_magpie.network.hub.dispatcher import Dispatcher
 from dria_magpie.network.hub.job import Address, Job
-from dria_magpie.network.hub.ledger import Lane, Ledger
+from dria_magpie.network.hub.ledger import Ledger
 from dria_magpie.network.hub.streams import Streams
+from dria_magpie.network.hub.tasks import Lane
 from dria_magpie.network.pace import Pace
 from dria_magpie.network.record import Record
 
@@ -123,7 +125,7 @@ class LaneReader:
         """Read a queue from its start until the broker forgets who reads."""
         lane, broken = self._lane, self._broken
         self._arrived.clear()
-        await self._with.ledger.begin_lane(lane)
+        await self._with.ledger.tasks.begin(lane)
         # What is in the stream now may have its result, as nobody waits for a task to be erased.
         doubtful = await self._with.streams.last("TASKS")
         await self._with.streams.make_consumer(
@@ -163,7 +165,7 @@ class LaneReader:
 
     def _note_arrival(self, found: Delivery) -> None:
         # At once: what is not noted is deleted with later ones that are done with.
-        self._with.ledger.keep_task(self._lane, found.seq)
+        self._with.ledger.tasks.add(self._lane, found.seq)
         self._arrived[found.seq] = Address.of(found.subject).result
 
     async def _wait_for_room(self) -> None:
@@ -198,14 +200,15 @@ class LaneReader:
             return None
         if self._with.board.has(found.seq):
             return None
-        if (job.order.again or found.seq <= doubtful) and await self._with.ledger.is_finished(job):
+        is_doubtful = found.seq <= doubtful
+        if (is_doubtful or job.order.again) and await self._with.ledger.results.has(job.address):
             await self._with.ledger.announce(job)
             return None
-        if found.seq <= doubtful:
+        if is_doubtful:
             await self._with.ledger.recall(job)
         if found.seq not in self._arrived or self._with.board.is_closed(job.address):
             # It was withdrawn meanwhile
-            await self._with.ledger.delete_task(self._lane.key, found.seq)
+            await self._with.ledger.tasks.delete(self._lane.key, found.seq)
             return None
         return job
 
@@ -215,8 +218,9 @@ class LaneReader:
         address = Address.of(found.subject)
         kind = type(error).__name__ if isinstance(error, DriaMagpieError) else "StateError"
         head = {"error": [kind, str(error)[:2000]], "losses": []}
-        await self._with.ledger.keep_result(address, head, found.payload, Record())
-        await self._with.ledger.delete_task(self._lane.key, found.seq)
+        payload = join_parts(head, found.payload, Record().to_bytes())
+        await self._with.ledger.results.keep(address, payload, found.seq)
+        await self._with.ledger.tasks.delete(self._lane.key, found.seq)
         # Who hands in such things hands in many.
         await self._with.pace.rest(address.client, _REFUSED)
 

@@ -8,8 +8,9 @@ from dria_magpie.errors import NetworkError
 from dria_magpie.network.hub.board import Board, LaneKey
 from dria_magpie.network.hub.dispatcher import Dispatcher
 from dria_magpie.network.hub.lane_reader import HubParts, LaneReader, name_consumer
-from dria_magpie.network.hub.ledger import Lane, Ledger
+from dria_magpie.network.hub.ledger import Ledger
 from dria_magpie.network.hub.streams import Streams
+from dria_magpie.network.hub.tasks import Lane
 from dria_magpie.network.pace import Pace
 
 # Of one client; each queue has readers and tasks of its own.

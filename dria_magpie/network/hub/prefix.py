@@ -31,6 +31,12 @@ class Prefix:
 
     _open: dict[int, None] = field(default_factory=dict)
     _done: list[int] = field(default_factory=list)
+    _waiting: set[int] = field(default_factory=set)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing that is needed, nor anything to be deleted."""
+        return not self._open and not self._done
 
     def add(self, seq: int) -> None:
         """Note a message that is needed."""
@@ -42,20 +48,33 @@ class Prefix:
         if known:
             del self._open[seq]
             heapq.heappush(self._done, seq)
+            self._waiting.add(seq)
         return known
+
+    def part(self, seq: int) -> bool:
+        """Note that one that is done with is deleted by itself; tell whether it was not yet."""
+        waits = seq in self._waiting
+        self._waiting.discard(seq)
+        return waits
 
     def leave(self) -> tuple[int, ...]:
         """Give the places of all that is done with, when nothing more is known for certain."""
-        done, self._done = self._done, []
-        return tuple(done)
+        left = tuple(sorted(self._waiting))
+        self._done, self._waiting = [], set()
+        return left
 
     def take(self) -> Cut:
         """Give what is to be deleted now, and forget it."""
         if not self._done:
             return Cut(0, ())
         first = min(self._open, default=max(self._done) + 1)
-        below = first if self._done[0] < first else 0
-        while self._done and self._done[0] < first:
-            heapq.heappop(self._done)
-        spare = max(0, len(self._done) - MOST_WAITING)
-        return Cut(below, tuple(heapq.heappop(self._done) for _ in range(spare)))
+        old = self._pop(sum(seq < first for seq in self._done))
+        spare = self._pop(max(0, len(self._done) - MOST_WAITING))
+        return Cut(first if old else 0, spare)
+
+    def _pop(self, count: int) -> tuple[int, ...]:
+        """Take out the oldest that are done with; give those that are not deleted yet."""
+        oldest = [heapq.heappop(self._done) for _ in range(count)]
+        left = tuple(seq for seq in oldest if seq in self._waiting)
+        self._waiting.difference_update(left)
+        return left

@@ -20,10 +20,13 @@ _OF_MEMBERS = {"no_ack": True, **_ONE}
 
 
 STREAMS: tuple[dict[str, Any], ...] = (
-    # One message a task, so that a task that is handed in twice is one.
+    # One message a task, so that a task that is handed in twice is one. The broker need not wait
+    # for the disk at each, which would take more than all else that it does for a dialogue: clients
+    # hand in again what nobody knows of, and results outlast the tasks that they are of.
     {
         "name": "TASKS",
         "subjects": ["task.*.*.*.*"],
+        "persist_mode": "async",
         "allow_direct": True,
         "max_msg_size": MAX_PAYLOAD,
         **_OF_MEMBERS,
@@ -67,12 +70,12 @@ STREAMS: tuple[dict[str, Any], ...] = (
         **_ONE,
     },
     {"name": "HUB", "subjects": ["hub.>"], "allow_direct": True, "max_msgs_per_subject": 1},
-    # Who works on what. A hub that dies finds it here; if the broker dies with it, tasks are given
-    # out once more, from where their records stand.
+    # Who works on what, for the next hub; what a broker that dies has not written yet, nodes and
+    # the records of tasks make good.
     {
         "name": "NOTES",
         "subjects": ["note.>"],
-        "storage": "memory",
+        "persist_mode": "async",
         "allow_direct": True,
         "max_msgs_per_subject": 1,
         # One order less a task: nobody deletes a note, and those that count are written again.

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from secrets import token_hex
 from typing import Any
 
 from dria_magpie.errors import NetworkError
 from dria_magpie.network.broker import Broker, Subscription
 from dria_magpie.network.delivery import Delivery, read_answer
+from dria_magpie.network.hub.prefix import Cut
 
 _GRACE = 2.0
+_AT_ONCE = 256
+_FORGOTTEN = 10.0
 _NOTHING = 408
 
 
@@ -34,18 +38,23 @@ class Streams:
         name = config["name"]
         answer = await self._api(f"STREAM.CREATE.{name}", config)
         if "error" in answer:
-            answer = await self._api(f"STREAM.UPDATE.{name}", config)
+            known = (await self._api(f"STREAM.INFO.{name}", {})).get("config", {})
+            # The broker lets nobody change these: an older network goes on with what it has.
+            fixed = {"storage": config["storage"], "persist_mode": "default"}
+            fixed |= {option: known[option] for option in fixed if option in known}
+            answer = await self._api(f"STREAM.UPDATE.{name}", {**config, **fixed})
         if "error" in answer:
             raise NetworkError(f"cannot make the stream {name}: {answer['error']}")
 
-    async def make_consumer(self, stream: str, name: str, **config: Any) -> None:
-        """Make a consumer, in the place of an older one of its name."""
+    async def make_consumer(self, stream: str, name: str, **config: Any) -> int:
+        """Make a consumer, in the place of an older one of its name; count what it will see."""
         await self._api(f"CONSUMER.DELETE.{stream}.{name}", {})
         wanted = {"stream_name": stream, "config": {"name": name, **config}}
         subject = f"CONSUMER.CREATE.{stream}.{name}"
         answer = await self._api(subject, wanted)
         if "error" in answer:
             raise NetworkError(f"cannot read the stream {stream}: {answer['error']}")
+        return int(answer.get("num_pending", 0))
 
     async def reader(
         self, stream: str, consumer: str, on_arrival: Callable[[Delivery], None]
@@ -63,9 +72,33 @@ class Streams:
         """Read the message at a place; None if there is none."""
         return await self._get(stream, {"seq": seq})
 
-    async def read_after(self, stream: str, subject: str, seq: int) -> Delivery | None:
+    async def read_next(self, stream: str, subject: str, seq: int) -> Delivery | None:
         """Read the first message of matching subjects from a place on; None if there is none."""
         return await self._get(stream, {"seq": seq, "next_by_subj": subject})
+
+    async def read_all(self, stream: str, subject: str) -> AsyncGenerator[Delivery, None]:
+        """Give the messages of matching subjects that are there now, oldest first."""
+        name = f"all-{token_hex(8)}"
+        left = await self.make_consumer(
+            stream,
+            name,
+            filter_subject=subject,
+            ack_policy="none",
+            mem_storage=True,
+            inactive_threshold=int(_FORGOTTEN * 1e9),
+        )
+        reader = await self.reader(stream, name, lambda _: None)
+        try:
+            while left > 0:
+                some = 0
+                async with aclosing(reader.pull(min(left, _AT_ONCE), _GRACE)) as found:
+                    async for delivery in found:
+                        some += 1
+                        yield delivery
+                # Some may be gone meanwhile
+                left = left - some if some else 0
+        finally:
+            await reader.aclose()
 
     async def erase(self, stream: str, seq: int) -> None:
         """Delete a message, without waiting for it."""
@@ -81,15 +114,33 @@ class Streams:
         """Delete the messages of a subject; what was on its way to a reader is there after it."""
         await self._api(f"STREAM.PURGE.{stream}", {"filter": subject})
 
+    async def cut(self, stream: str, subject: str, cut: Cut) -> None:
+        """Delete messages of matching subjects in bulk, without waiting for it."""
+        if cut.below:
+            await self.purge_below(stream, subject, cut.below)
+        for seq in cut.single:
+            await self.erase(stream, seq)
+
     async def purge_below(self, stream: str, subject: str, seq: int) -> None:
         """Delete the messages of matching subjects before a place, without waiting for it."""
         order = json.dumps({"filter": subject, "seq": seq}).encode()
         await self._broker.publish(f"$JS.API.STREAM.PURGE.{stream}", order)
 
+    async def first(self, stream: str) -> int:
+        """Give the place of the oldest message of a stream."""
+        return await self._ask_state(stream, "first_seq")
+
     async def last(self, stream: str) -> int:
         """Give the place of the last message that a stream got."""
+        return await self._ask_state(stream, "last_seq")
+
+    async def bytes(self, stream: str) -> int:
+        """Give how much a stream holds."""
+        return await self._ask_state(stream, "bytes")
+
+    async def _ask_state(self, stream: str, name: str) -> int:
         answer = await self._api(f"STREAM.INFO.{stream}", {})
-        return int(answer.get("state", {}).get("last_seq", 0))
+        return int(answer.get("state", {}).get(name, 0))
 
     async def count_left(self, stream: str, consumer: str) -> int:
         """Count the messages that a consumer has not seen."""
