@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -222,3 +223,38 @@ async def test_notes_and_records_of_another_task_at_the_same_place_count_for_not
     assert {seal.node for seal in Record.read(made).seals} == {agent.address}
     told_of = next(n for n in status["nodes"] if n["address"] == agent.address)
     assert not any(told_of["failures"].values())
+
+
+async def test_a_broker_that_forgets_tasks_gives_their_places_to_others(network_home) -> None:
+    calls: Counter[str] = Counter()
+    go_on = asyncio.Event()
+
+    async def answer(request: GenerationRequest) -> str:
+        calls[request.messages[0].content] += 1
+        if "First" in request.messages[0].content:
+            await go_on.wait()
+        return "word"
+
+    engine = ScriptedEngine(answer, models=["m"], slots=8)
+    first, second = ([dialogue(f"{who} {n}") for n in range(4)] for who in ("First", "Second"))
+    async with (
+        running_agent(network_home, [engine]),
+        mortal_hub(network_home) as hub,
+        Dria(join(network_home)) as one,
+        Dria(join(network_home)) as other,
+    ):
+        early = asyncio.create_task(one.execute(first))
+
+        async def is_at_work() -> bool:
+            return len(calls) == len(first)
+
+        await wait_for(is_at_work)
+        await hub._streams._api("STREAM.DELETE.TASKS", {})
+        hub._reconnect()
+        async with asyncio.timeout(5):
+            late = await other.execute(second)
+        go_on.set()
+        results = [*await early, *late]
+    assert [result.error for result in results] == [None] * 8
+    # A name is in the prompts of the one who has it only.
+    assert set(calls.values()) == {1}

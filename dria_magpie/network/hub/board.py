@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter, OrderedDict, deque
+from itertools import count
 
 from dria_magpie.network.hub.job import Address, Job
 from dria_magpie.network.hub.placement import Placement
@@ -33,15 +34,12 @@ class Board:
         self._registry = registry
         self._turns: Counter[str] = Counter()
         self._jobs: dict[int, Job] = {}
+        self._nowhere = count(1)
         self._by_result: dict[str, Job] = {}
         self._running: dict[str, Job] = {}
         self._load: Counter[str] = Counter()
         self._closed: dict[tuple[str, str], float] = {}
         self._waiting: OrderedDict[LaneKey, deque[Job]] = OrderedDict()
-
-    def has(self, seq: int) -> bool:
-        """Tell whether a task is in hand."""
-        return seq in self._jobs
 
     def find(self, result: str) -> Job | None:
         """Give the task with a result's subject, if it is in hand."""
@@ -94,8 +92,36 @@ class Board:
         """Tell whether a task is of a run that is over."""
         return (address.client, address.run) in self._closed
 
+    def claim(self, address: Address, seq: int) -> bool:
+        """Tell whether a task is in hand; if it is, this is its place from now on.
+
+        A broker that has forgotten a task is handed it in again.
+        """
+        known = self._jobs.get(seq)
+        if known is None or known.address != address:
+            known = self._by_result.get(address.result)
+        if known is None or known.address != address:
+            return False
+        if known.seq != seq:
+            self._put(known, seq)
+        return True
+
+    def displace(self, job: Job) -> None:
+        """Note that a task in hand has no place any more: others may be given it."""
+        if self._jobs.get(job.seq) is job:
+            self._put(job, -next(self._nowhere))
+
+    def _put(self, job: Job, seq: int) -> None:
+        del self._jobs[job.seq]
+        if seq in self._jobs:
+            self.displace(self._jobs[seq])
+        job.seq = seq
+        self._jobs[seq] = job
+
     def add(self, job: Job) -> None:
         """Take a task in hand: one that is new, or one that an earlier hub had assigned."""
+        if job.seq in self._jobs:
+            self.displace(self._jobs[job.seq])
         self._jobs[job.seq] = job
         self._by_result[job.address.result] = job
         if job.assigned:

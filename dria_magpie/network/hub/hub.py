@@ -146,7 +146,7 @@ class Hub:
         self._lanes.make_room(lane)
 
     def _reconnect(self) -> None:
-        self._lanes.read_anew()
+        self._ledger.tasks.forget()
         self._begin(self._listen_again())
 
     async def _listen_again(self) -> None:
@@ -154,6 +154,8 @@ class Hub:
         while not self._broker.is_closed:
             try:
                 await self._ledger.prepare()
+                await self._find_places()
+                self._lanes.read_anew()
                 await self._listen()
                 await self._dispatcher.note_all()
             except NetworkError as error:
@@ -164,6 +166,12 @@ class Hub:
             else:
                 self._hear_anew()
                 return
+
+    async def _find_places(self) -> None:
+        """See which tasks in hand the broker has forgotten: others may get their places."""
+        for job in self._board.jobs():
+            if not await self._ledger.has(job):
+                self._board.displace(job)
 
     def _hear_anew(self) -> None:
         """Give nodes that could not be heard the time to say that they are there."""

@@ -83,7 +83,7 @@ class Job:
     """A task in the hub's hands: it waits for a node, or one works on it.
 
     Attributes:
-        seq: its place in the stream of tasks.
+        seq: its place in the stream of tasks; below nought for none.
         address: where it came from.
         payload: as it came.
         order: the same, read.

@@ -125,7 +125,7 @@ class LaneReader:
         """Read a queue from its start until the broker forgets who reads."""
         lane, broken = self._lane, self._broken
         self._arrived.clear()
-        await self._with.ledger.tasks.begin(lane)
+        self._with.ledger.tasks.begin(lane)
         # What is in the stream now may have its result, as nobody waits for a task to be erased.
         doubtful = await self._with.streams.last("TASKS")
         await self._with.streams.make_consumer(
@@ -189,24 +189,24 @@ class LaneReader:
 
     async def _read_task(self, found: Delivery, doubtful: int) -> Job | None:
         """Give a task that is to be done, if it is one."""
-        if self._with.board.has(found.seq):
+        address, board = Address.of(found.subject), self._with.board
+        if board.claim(address, found.seq):
             return None
         try:
-            client = Address.of(found.subject).client
             read = partial(Job.of, found.seq, found.subject, found.payload)
-            job = await self._with.pace.spend(client, read)
+            job = await self._with.pace.spend(address.client, read)
         except (DriaMagpieError, ValueError) as error:
             await self._refuse(found, error)
             return None
-        if self._with.board.has(found.seq):
+        if board.claim(address, found.seq):
             return None
         is_doubtful = found.seq <= doubtful
-        if (is_doubtful or job.order.again) and await self._with.ledger.results.has(job.address):
+        if (is_doubtful or job.order.again) and await self._with.ledger.results.has(address):
             await self._with.ledger.announce(job)
             return None
         if is_doubtful:
             await self._with.ledger.recall(job)
-        if found.seq not in self._arrived or self._with.board.is_closed(job.address):
+        if found.seq not in self._arrived or board.is_closed(address):
             # It was withdrawn meanwhile
             await self._with.ledger.tasks.delete(self._lane.key, found.seq)
             return None

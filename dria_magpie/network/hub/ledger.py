@@ -11,7 +11,7 @@ from typing import Any
 from dria_magpie.errors import DriaMagpieError, StateError
 from dria_magpie.network.broker import Broker
 from dria_magpie.network.envelope import join_parts
-from dria_magpie.network.hub.job import Job
+from dria_magpie.network.hub.job import Address, Job
 from dria_magpie.network.hub.reputation import Reputation
 from dria_magpie.network.hub.results import Results
 from dria_magpie.network.hub.stream_table import STREAMS
@@ -86,6 +86,11 @@ class Ledger:
         """Delete what is done with, tasks before their results."""
         await self.tasks.write()
         await self.results.write()
+
+    async def has(self, job: Job) -> bool:
+        """Tell whether a task is at its place."""
+        task = await self._streams.read_at("TASKS", job.seq)
+        return task is not None and Address.of(task.subject) == job.address
 
     async def recall(self, job: Job) -> None:
         """Give a task what nodes made of it, should nobody know any more who works on it."""

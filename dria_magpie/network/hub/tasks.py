@@ -40,13 +40,19 @@ class Tasks:
         self._streams = streams
         self._lanes: dict[tuple[str, str], Prefix] = {}
 
-    async def begin(self, lane: Lane) -> None:
-        """Note that a queue is read from its start, as some of its tasks may not have been seen."""
-        await self.end(lane)
+    def begin(self, lane: Lane) -> None:
+        """Note that a queue is read from its start, as some of its tasks may not have been seen.
+
+        What was done with is found to have its result.
+        """
         self._lanes[lane.key] = Prefix()
 
+    def forget(self) -> None:
+        """Forget all places, as the broker may give them to other tasks."""
+        self._lanes.clear()
+
     async def end(self, lane: Lane) -> None:
-        """Delete what is done with in a queue, of which nothing is known any more."""
+        """Delete what is done with in a queue that is read no more."""
         prefix = self._lanes.pop(lane.key, None)
         for seq in prefix.leave() if prefix else ():
             await self._streams.erase(STREAM, seq)
