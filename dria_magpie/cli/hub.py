@@ -32,6 +32,7 @@ def hub(
 
 async def _run(home: NetworkHome) -> int:
     from dria_magpie.network.hub import Hub
+    from dria_magpie.network.server import crowding
 
     stopped = asyncio.Event()
 
@@ -47,11 +48,14 @@ async def _run(home: NetworkHome) -> int:
         task.add_done_callback(barring.discard)
 
     hub = Hub(home.local_url, home.credentials("hub"), bar=bar, names=lambda: _read_names(home))
+    watching = asyncio.create_task(crowding.watch(home))
     with Interrupts(stop) as interrupts:
         try:
             await hub.start()
             await stopped.wait()
         finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
             await hub.aclose()
     return 130 if interrupts.caught else 0
 

@@ -12,6 +12,9 @@ from dria_magpie.cli import hub as hub_verb
 from dria_magpie.cli import node as node_verb
 from dria_magpie.cli.network_status import describe, read_status
 from dria_magpie.errors import InvalidInputError, NetworkError
+from dria_magpie.network.credentials import Credentials
+from dria_magpie.network.credentials.connecting import connect_once
+from dria_magpie.network.server import crowding
 from dria_magpie.network.server.process import start_server
 from dria_magpie.testing import ScriptedEngine
 from tests.integration.remote_field import make_home
@@ -94,3 +97,21 @@ async def test_a_clients_credentials_make_no_node(home) -> None:
 async def test_a_nodes_credentials_hand_in_no_tasks(home) -> None:
     with pytest.raises(InvalidInputError, match="invite DIR --client NAME"):
         Dria(home.local_url, creds=home.files.creds("gpu-1"))
+
+
+async def test_nobody_keeps_more_connections_than_some(home, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(crowding, "MOST_CONNECTIONS", 10)
+    monkeypatch.setattr(crowding, "_LOOK", 0.1)
+    monkeypatch.setattr(crowding, "_PAGE", 7)
+    credentials = Credentials.read(home.files.creds("gpu-1"))
+    async with running(hub_verb._run(home)):
+        await wait_for_status(home, lambda _: True)
+        crowd = [await connect_once(home.local_url, credentials) for _ in range(25)]
+        async with asyncio.timeout(10):
+            while sum(one.is_connected for one in crowd) > 10:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.02)
+        assert await read_status(home)
+        assert [one.is_connected for one in crowd] == [True] * 10 + [False] * 15
+        await asyncio.gather(*(one.close() for one in crowd))
+    told = [r for r in caplog.records if getattr(r, "action", "") == "connections_closed"]
+    assert {(record.member, record.levelname) for record in told} == {("gpu-1", "WARNING")}
