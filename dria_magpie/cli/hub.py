@@ -27,7 +27,11 @@ def hub(
 
     home = open_home(directory)
     log_as_json()
-    raise typer.Exit(run(_run(home)))
+    try:
+        code = run(_run(home))
+    except asyncio.CancelledError:
+        code = 130
+    raise typer.Exit(code)
 
 
 async def _run(home: NetworkHome) -> int:

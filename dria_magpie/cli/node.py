@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,7 +49,11 @@ def node(
         ]
     made = Node(engines, slots=slots)
     log_as_json()
-    raise typer.Exit(run(_serve(made, network, creds)))
+    try:
+        code = run(_serve(made, network, creds))
+    except asyncio.CancelledError:
+        code = 130
+    raise typer.Exit(code)
 
 
 async def _serve(node: Node, url: str, creds: Path) -> int:

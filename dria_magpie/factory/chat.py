@@ -37,7 +37,7 @@ def make_side(
 
 def make_graph(first: dict[str, Any], second: dict[str, Any], messages: int) -> Workflow:
     """Give the graph of a chat that ends after so many messages."""
-    graph = Workflow.parse(
+    return Workflow.parse(
         {
             # A run that reaches max_steps fails, so one more than it takes.
             "config": {
@@ -50,8 +50,6 @@ def make_graph(first: dict[str, Any], second: dict[str, Any], messages: int) -> 
             "return_value": {"input": {"type": "get_all", "key": "chat"}, "to_json": True},
         }
     )
-    graph.index()
-    return graph
 
 
 def _make_steps(first: str, second: str, messages: int) -> list[dict[str, Any]]:

@@ -75,6 +75,9 @@ class Agent:
         try:
             await self._node.start()
             await self._broker.subscribe(f"work.{self._key.address}", self._take)
+            info = self._node.info
+            context = {"action": "joined", "models": info.models, "slots": info.slots}
+            logger.info("the node has joined the network", extra=context)
             while not (self._draining and not self._work):
                 if self._broker.is_closed:
                     raise NetworkError("the network has cut this node off; ask its owner why")

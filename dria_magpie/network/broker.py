@@ -11,7 +11,7 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError
+from nats.errors import MaxPayloadError, UnexpectedEOF
 
 from dria_magpie.errors import LimitError, NetworkError
 from dria_magpie.network.answers import Answers
@@ -76,6 +76,7 @@ class Broker:
         self._answers: Answers | None = None
         self._inbox = ""
         self._refused: Exception | None = None
+        self._is_away = False
 
     @property
     def is_up(self) -> bool:
@@ -138,6 +139,11 @@ class Broker:
         except MaxPayloadError as error:
             raise LimitError(f"{len(payload):,} bytes are more than a network takes") from error
         except (NatsError, OSError) as error:
+            if self.is_closed:
+                raise NetworkError(
+                    f"the network at {self._url} has cut this program off: its credentials were "
+                    "revoked, or have expired; ask the network's owner"
+                ) from error
             raise NetworkError(f"the broker at {self._url} takes nothing: {error!r}") from error
 
     async def flush(self) -> None:
@@ -205,10 +211,17 @@ class Broker:
         # A forbidden call looks like silence to whoever made it, so it is kept and told here.
         self._refused = error
         context = {"action": "broker_error", "error": repr(error)}
-        logger.warning("the broker says: %s", error, extra=context)
+        if not isinstance(error, OSError | UnexpectedEOF):
+            logger.warning("the broker says: %s", error, extra=context)
+        elif not self._is_away:
+            # Once: it is tried again several times a second
+            self._is_away = True
+            logger.warning("the network is away, and looked for: %r", error, extra=context)
 
     async def _tell_connected(self) -> None:
         self._refused = None
+        self._is_away = False
+        logger.warning("the network is back", extra={"action": "broker_back"})
         # Answers to what was asked before went to a connection that is gone.
         if self._answers is not None:
             lost = NetworkError("the connection to the broker was lost and made again")

@@ -14,7 +14,7 @@ from hashlib import sha256
 from dria_magpie.errors import LimitError, StateError
 from dria_magpie.models import Task, Turn
 from dria_magpie.workflow import ExecutionState, Workflow
-from dria_magpie.workflow.shape import read_halves, write_halves
+from dria_magpie.workflow.shape import read_halves
 
 MOST_BYTES = 512 * 1024
 # Of what another node goes on from: it must be able to say, at least, why it could not.
@@ -30,7 +30,7 @@ class Order:
         models: any of which will do; empty for whatever is served.
         seed: of the run; see `ExecutionState.seed`.
         shape: the graph, and
-        filling: what fills it, as `write_halves` gives them.
+        filling: what fills it, as `Workflow` has them.
         given: turns that were there before, as JSON, oldest first.
         again: it may have been handed in before, and may have its result already.
         digest: of all of it: what nodes sign that they worked on.
@@ -100,7 +100,8 @@ def write_order(
         LimitError: it is larger than a network takes.
     """
     head = json.dumps({"models": list(task.models), "seed": state.seed, "again": again})
-    payload = "\n".join([head, *write_halves(workflow), *map(write_turn, state.turns)]).encode()
+    lines = [head, workflow.shape, workflow.filling, *map(write_turn, state.turns)]
+    payload = "\n".join(lines).encode()
     if len(payload) > MOST_BYTES:
         raise LimitError(
             f"the task has {len(payload):,} bytes, and a network takes {MOST_BYTES:,}: shorten "

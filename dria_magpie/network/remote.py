@@ -158,13 +158,14 @@ class RemoteNetwork:
                 return
             ticket = await self._make_ticket(pending, task, workflow, state)
             payload = await self._wait(pending, ticket)
-            result = Arrival(task, workflow, ticket.payload, payload)
+            result = Arrival(task, workflow, state, ticket.payload, payload)
         except DriaMagpieError as error:
             yield make_result(task, state, error=error)
             return
-        if not self._named:
+        # Of a run with a name, what came to nothing may come to something when it is asked again.
+        if not self._named or result.has_failed:
             pending.collect(ticket.id)
-        for event in result.events(len(state.turns)):
+        for event in result.events():
             yield event
 
     async def _make_ticket(

@@ -29,6 +29,7 @@ from dria_magpie.workflow.parts import (
 from dria_magpie.workflow.plain import check_json
 
 _CHECKED: Mapping[str, bool] = {"checked": True}
+_OF_SHAPES = ("_steps_by_source", "_sizes", "shape")
 # What differs among the graphs of a sweep; the rest is their shape.
 _FILLED: Any = {"external_memory": True, "tasks": {"__all__": {"sampling"}}}
 
@@ -142,28 +143,22 @@ class Workflow(Part):
             memory: the external memory, valid already.
             samplings: of its tasks, in their order.
         """
-        changes: dict[str, Any] = {"external_memory": memory}
-        if any(s is not task.sampling for s, task in zip(samplings, self.tasks, strict=True)):
-            pairs = zip(samplings, self.tasks, strict=True)
-            changes["tasks"] = tuple(t.model_copy(update={"sampling": s}) for s, t in pairs)
         # What is known of a shape is known of all its graphs, and costs more than the copy.
-        copy = super().model_copy(update=changes)
-        if "tasks" in changes:
-            copy.__dict__.pop("_tasks_by_id", None)
+        known = {name: getattr(self, name) for name in _OF_SHAPES}
+        changes: dict[str, Any] = {"external_memory": memory}
+        pairs = list(zip(self.tasks, samplings, strict=True))
+        if any(sampling is not task.sampling for task, sampling in pairs):
+            changes["tasks"] = tuple(t.model_copy(update={"sampling": s}) for t, s in pairs)
+        else:
+            known["_tasks_by_id"] = self._tasks_by_id
+        copy = self.model_copy(update=changes)
+        copy.__dict__.update(known)
         return copy
-
-    def index(self) -> None:
-        """Find out what is known of the shape, for all that `fill` will give."""
-        self._tasks_by_id, self._steps_by_source, self._sizes, self.shape  # noqa: B018 - they are kept
-
-    def evolve(self, **changes: Any) -> Workflow:
-        """Give a copy with some attributes changed; the new values must be valid already."""
-        return self.model_copy(update=changes)
 
     def model_copy(self, **options: Any) -> Workflow:
         """Give a copy; see pydantic's own, which would keep what was known of the old values."""
         copy = super().model_copy(**options)
-        for name in ("_tasks_by_id", "_steps_by_source", "_sizes", "shape"):
+        for name in ("_tasks_by_id", *_OF_SHAPES):
             copy.__dict__.pop(name, None)
         return copy
 

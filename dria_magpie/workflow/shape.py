@@ -15,7 +15,7 @@ from dria_magpie.errors import GraphError
 from dria_magpie.workflow.graph import Workflow, describe
 from dria_magpie.workflow.parts import ExternalMemory, TaskSampling
 
-# Strangers may send ever new shapes; the largest are read anew each time.
+# Strangers may send ever new shapes, of which the largest that are kept take a megabyte each.
 _MOST_KNOWN = 64
 _LONGEST_KNOWN = 32 * 1024
 
@@ -29,19 +29,8 @@ class _Filling(BaseModel):
     tasks: tuple[_Drawn, ...]
 
 
-def write_halves(workflow: Workflow) -> tuple[str, str]:
-    """Give a graph as two texts of one line each, JSON both.
-
-    Example::
-
-        shape, filling = write_halves(graph)
-        graph == read_halves(shape, filling)
-    """
-    return workflow.shape, workflow.filling
-
-
 def read_halves(shape: str, filling: str) -> Workflow:
-    """Read what `write_halves` gave.
+    """Read a graph of this shape and filling, as `Workflow.shape` and `Workflow.filling` are.
 
     What a shape says of memory and sampling itself counts for nothing.
 
@@ -49,7 +38,7 @@ def read_halves(shape: str, filling: str) -> Workflow:
         GraphError: it is no workflow; the text names each field at fault.
         ValueError: it is no JSON.
     """
-    graph = _read_known(shape) if len(shape) <= _LONGEST_KNOWN else _read_shape(shape)
+    graph = _read_known(shape) if len(shape) <= _LONGEST_KNOWN else Workflow.parse_text(shape)
     try:
         given = _Filling.model_validate(from_json(filling, allow_inf_nan=False))
     except ValidationError as error:
@@ -60,10 +49,4 @@ def read_halves(shape: str, filling: str) -> Workflow:
     return graph.fill(given.external_memory, samplings)
 
 
-def _read_shape(text: str) -> Workflow:
-    workflow = Workflow.parse_text(text)
-    workflow.index()
-    return workflow
-
-
-_read_known = lru_cache(maxsize=_MOST_KNOWN)(_read_shape)
+_read_known = lru_cache(maxsize=_MOST_KNOWN)(Workflow.parse_text)

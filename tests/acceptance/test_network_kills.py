@@ -189,6 +189,20 @@ def test_a_node_that_is_told_to_end_hands_its_dialogues_back(net: NetworkBench) 
     assert took < 3
 
 
+def test_a_node_that_is_told_twice_to_end_leaves_without_a_word(net: NetworkBench) -> None:
+    net.endpoint.behave(hold=True)
+    net.start_up()
+    [node] = net.start_nodes("a", slots=2)
+    client = net.start_client("me", rows=2, turns=1)
+    net.endpoint.wait_for_calls(2)
+    for _ in range(2):
+        node.send(signal.SIGINT)
+        time.sleep(0.2)
+    assert node.wait() == 130
+    assert "Traceback" not in node.stderr
+    client.kill()
+
+
 def test_a_task_that_is_given_up_is_stopped_where_it_runs(net: NetworkBench) -> None:
     net.endpoint.behave(hold=True)
     net.start_up()

@@ -36,6 +36,9 @@ async def test_a_client_that_fills_the_disk_loses_its_queue_and_nobody_else(
         await wait_for_nodes(hub, 1)
         flooder = network_home.invite("client", "flooder")
         running = asyncio.create_task(dria.execute(mine))
+        async with asyncio.timeout(10):
+            while not await hub._streams.size("TASKS"):  # noqa: ASYNC110 - nobody is told of it
+                await asyncio.sleep(0.02)
         broker = Broker(network_home.local_url, flooder)
         await broker.connect()
         # Nobody has opened this queue, so nobody reads it.
@@ -46,10 +49,32 @@ async def test_a_client_that_fills_the_disk_loses_its_queue_and_nobody_else(
         async with asyncio.timeout(10):
             while not caplog.records:  # noqa: ASYNC110 - it is told in the log alone
                 await asyncio.sleep(0.02)
-            while await hub._streams.bytes("TASKS") > BYTES * FLOOD // 10:  # noqa: ASYNC110
+            while await hub._streams.size("TASKS") > BYTES * FLOOD // 10:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert {record.client for record in caplog.records} == {flooder.token}
         go_on.set()
         results = await running
         await broker.aclose()
     assert [result.error for result in results] == [None] * len(mine)
+
+
+async def test_who_has_most_is_found_behind_a_gap(network_home) -> None:
+    """Places of tasks that are gone stand for nobody."""
+    async with running_hub(network_home) as hub:
+        one, other = (network_home.invite("client", f"gap-{n}").token for n in "ab")
+
+        async def hand_in(client: str, count: int, size: int) -> None:
+            for number in range(count):
+                name = f"{size}-{number}"
+                await hub._broker.publish(f"task.{client}.q.run.{name}", b"x" * size)
+
+        before = await hub._streams.last("TASKS")
+        await hand_in(one, 1, 10)
+        await hand_in("gone", 3_000, 10)
+        await hand_in(one, 20, 900)
+        await hand_in(other, 200, 1_000)
+        async with asyncio.timeout(10):
+            while await hub._streams.last("TASKS") < before + 3_221:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await hub._ledger.tasks.clear("task.gone.>")
+        assert await quota.Quota(hub._streams, hub._ledger.tasks)._find_largest() == other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,18 +16,14 @@ from dria_magpie.network.broker import Broker
 from dria_magpie.network.delivery import Delivery
 from dria_magpie.network.envelope import split_parts
 from dria_magpie.network.hub import Hub
-from dria_magpie.network.hub.stream_table import STREAMS
-from dria_magpie.network.hub.streams import Streams
 from dria_magpie.network.hub.tasks import Lane
 from dria_magpie.network.order import Order, write_order
 from dria_magpie.network.record import Record
-from dria_magpie.network.server.process import start_server
 from dria_magpie.network.signing import NodeKey
 from dria_magpie.testing import ScriptedEngine
 from dria_magpie.workflow import ExecutionState
 from tests.integration.remote_field import (
     join,
-    make_home,
     running_agent,
     running_hub,
     wait_for_nodes,
@@ -88,7 +85,7 @@ async def wait_until_gone(hub: Hub, before: int) -> None:
     """Wait until results were deleted that came since then."""
 
     async def is_gone() -> bool:
-        return await hub._streams.bytes("RESULTS") <= before and not hub._ledger.results._runs
+        return await hub._streams.size("RESULTS") <= before and not hub._ledger.results._runs
 
     await wait_for(is_gone)
 
@@ -99,7 +96,7 @@ async def end(hub: Hub, results: AsyncGenerator[TaskResult, None]) -> None:
     await results.aclose()
 
     async def is_idle() -> bool:
-        return not (await hub.status())["running"]
+        return not hub._board.jobs() and not (await hub.status())["running"]
 
     await wait_for(is_idle)
 
@@ -111,7 +108,7 @@ async def test_what_was_collected_is_not_run_again(network_home, named) -> None:
     dria = Dria(network)
     async with running_agent(network_home, [field.engine]):
         async with mortal_hub(network_home) as hub:
-            before = await hub._streams.bytes("RESULTS")
+            before = await hub._streams.size("RESULTS")
             results = dria.stream(field.tasks)
             for _ in range(QUICK):
                 assert (await anext(results)).error is None
@@ -132,7 +129,7 @@ async def test_what_an_earlier_hub_kept_is_not_run_again(network_home, noted) ->
     dria = Dria(network)
     async with running_agent(network_home, [field.engine]):
         async with mortal_hub(network_home) as hub:
-            before = await hub._streams.bytes("RESULTS")
+            before = await hub._streams.size("RESULTS")
             results = dria.stream(field.tasks)
             for _ in range(QUICK):
                 assert (await anext(results)).error is None
@@ -150,39 +147,20 @@ async def test_what_an_earlier_hub_kept_is_not_run_again(network_home, noted) ->
     assert field.calls == 2 * (QUICK + 1)
 
 
-async def test_results_linger_and_go(network_home) -> None:
+async def test_results_go_once_they_were_collected(network_home) -> None:
     field = SlowAndQuick()
     field.go_on.set()
     async with running_agent(network_home, [field.engine]), mortal_hub(network_home) as hub:
-        before = await hub._streams.bytes("RESULTS")
+        before = await hub._streams.size("RESULTS")
         network = join(network_home, run_id="short")
         async with Dria(network) as dria:
             assert len(await dria.execute(field.tasks)) == QUICK + 1
-            assert await hub._streams.bytes("RESULTS") > before
+            assert await hub._streams.size("RESULTS") > before
             for task in field.tasks:
                 network.forget(task)
         async with Dria(join(network_home)) as dria:
             assert len(await dria.execute(field.tasks)) == QUICK + 1
         await wait_until_gone(hub, before)
-
-
-async def test_a_network_from_before_goes_on_with_its_streams(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("DRIA_STORE_KEY", "a key for tests and nothing else")
-    home = make_home(tmp_path)
-    server = await start_server(home)
-    try:
-        broker = Broker(home.local_url, home.credentials("hub"))
-        await broker.connect()
-        for config in STREAMS:
-            storage = "memory" if config["name"] == "NOTES" else "file"
-            before = {"storage": storage, "num_replicas": 1, **config, "persist_mode": "default"}
-            await Streams(broker).make_stream(**before)
-        await broker.aclose()
-        engine = ScriptedEngine(["word"] * 2, models=["m"])
-        async with running_agent(home, [engine]), mortal_hub(home), Dria(join(home)) as dria:
-            assert (await dria.execute(dialogue("A"))).error is None
-    finally:
-        server.kill()
 
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["with a record", "without"])
@@ -193,7 +171,7 @@ async def test_notes_and_records_of_another_task_at_the_same_place_count_for_not
     key, mine, other = NodeKey.generate(), dialogue("A quick"), dialogue("Another")
     order = write_order(other, other.workflow, ExecutionState.start(other.workflow))
     record = Record().sealed(Order.read(order), key, "nonce", "state")
-    assigned = [key.address, "nonce", "m", 0, 1.0]
+    assigned = [key.address, "nonce", "m", 0, time.time()]
     async with running_hub(network_home, check_share=0) as hub:
         seq = await hub._streams.last("TASKS") + 1
         note = {"task": Order.read(order).digest.hex(), "assigned": assigned, "losses": []}

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from dria_magpie import MagPie, Task
+from dria_magpie.errors import LimitError
+from dria_magpie.network.assignment import Beat
 from dria_magpie.network.hub.board import Board
-from dria_magpie.network.hub.job import Address, Job
+from dria_magpie.network.hub.job import MOST_PARTS, Address, Job
+from dria_magpie.network.hub.registry import Registry
+from dria_magpie.network.hub.verdict import Loss
 from dria_magpie.network.order import write_order
+from dria_magpie.network.record import Record
 from dria_magpie.workflow import ExecutionState
 
 WORKFLOW = MagPie().workflow("A", "B")
@@ -75,3 +84,59 @@ def test_one_name_in_two_queues_is_two_tasks() -> None:
     assert board.claim(address("a", "q"), 5)
     assert board.claim(address("a", "r"), 6)
     assert (one.seq, two.seq) == (5, 6)
+
+
+def test_a_task_that_is_too_much_to_read_is_refused_in_either_half() -> None:
+    head, shape, filling = PAYLOAD.decode().split("\n")
+    many = ",".join('"x"' for _ in range(MOST_PARTS))
+    full = filling.replace('{"external_memory":{', f'{{"external_memory":{{"l":[{many}],')
+    for lines in ((head, shape, full), (head, shape.replace('"tools":[]', f'"tools":[{many}]'))):
+        payload = "\n".join([*lines, filling][:3]).encode()
+        with pytest.raises(LimitError, match="parts"):
+            Job.of(1, "task.me.q.run.a", payload)
+
+
+def test_a_task_that_waits_for_another_node_holds_back_nobody() -> None:
+    registry = Registry(None, lambda _: None, dict)  # type: ignore[arg-type]
+    board = Board(registry, lease=9)
+    for name, slots in (("lost", 3), ("busy", 0)):
+        beat = Beat(models=("m",), slots=slots)
+        registry.beat(name, beat, time.time(), 0)
+    jobs = [make_job(seq, f"t{seq}") for seq in range(1, 5)]
+    for job in jobs[:2]:
+        job.lose(Loss(kind="lost", node="lost", error=""))
+    for job in jobs:
+        board.add(job)
+    assert [job.seq for job in board.assign_waiting()] == [3, 4]
+    assert [job.seq for job in board.waiting()["me", "q"]] == [1, 2]
+    assert "lost it" in board.reasons["me", "q"]
+
+
+def test_a_proven_node_that_falls_silent_is_marked_once_for_all_its_tasks() -> None:
+    registry = Registry(None, lambda _: None, dict)  # type: ignore[arg-type]
+    for name, results in (("node", 20), ("new", 19)):
+        registry.beat(name, Beat(models=("m",), slots=64), 100.0, 0)
+        for _ in range(results):
+            registry.earn(name, "completed", 100.0)
+        for moment in (100.0, 100.0, 100.5, 101.0):
+            registry.earn(name, "timed out", moment)
+    earned = registry.roster.members["node"].reputation
+    assert (earned.timed_out, registry.roster.members["new"].reputation.timed_out) == (1, 4)
+    registry.earn("node", "timed out", 110.0)
+    registry.earn("node", "invalid", 110.0)
+    earned = registry.roster.members["node"].reputation
+    assert (earned.timed_out, earned.invalid) == (2, 1)
+
+
+def test_nodes_are_excused_until_they_say_that_they_are_at_work() -> None:
+    registry = Registry(None, lambda _: None, dict)  # type: ignore[arg-type]
+    board = Board(registry, lease=9)
+    registry.beat("node", Beat(models=("m",), slots=2), time.time(), 0)
+    board.add(make_job(1, "a"))
+    [job] = board.assign_waiting()
+    assert not job.excused
+    board.excuse_nodes()
+    assert job.excused
+    noted = make_job(1, "a")
+    noted.take_up(job.note(), Record())
+    assert noted.excused

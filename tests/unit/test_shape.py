@@ -10,12 +10,12 @@ from dria_magpie.errors import GraphError
 from dria_magpie.factory import MagPie, SelfSynthesis
 from dria_magpie.models import Sampling
 from dria_magpie.workflow import ExecutionState, NextCall, Workflow, advance
-from dria_magpie.workflow.shape import read_halves, write_halves
+from dria_magpie.workflow.shape import read_halves
 from tests.unit.flow import READ_X, edge, graph, task
 from tests.unit.graphs import graphs
 
 WORKFLOW = MagPie().workflow("A scientist", "A cook", 2)
-SHAPE, FILLING = write_halves(WORKFLOW)
+SHAPE, FILLING = WORKFLOW.shape, WORKFLOW.filling
 TASKS = len(WORKFLOW.tasks)
 
 
@@ -26,12 +26,12 @@ def fill(**changes):
 @given(graphs())
 def test_a_graph_is_the_same_after_it_was_written_in_two_halves(values):
     workflow = Workflow.parse(json.loads(json.dumps(values)))
-    halves = write_halves(workflow)
+    halves = workflow.shape, workflow.filling
     for _ in range(2):
         again = read_halves(*halves)
         assert again == workflow
         assert again.model_dump_json() == workflow.model_dump_json()
-        assert write_halves(again) == halves
+        assert (again.shape, again.filling) == halves
     for one in workflow.tasks:
         assert again.task(one.id) == workflow.task(one.id)
         assert again.size(one.id) == workflow.size(one.id)
@@ -41,7 +41,7 @@ def test_a_graph_is_the_same_after_it_was_written_in_two_halves(values):
 
 def test_graphs_of_one_shape_share_their_first_half_only():
     seeded = MagPie().workflow("A poet", "A baker", 2, instructor_sampling=Sampling(seed=7))
-    shape, filling = write_halves(seeded)
+    shape, filling = seeded.shape, seeded.filling
     assert shape == SHAPE
     assert "poet" not in shape
     assert json.loads(filling)["tasks"] == [{"sampling": {"seed": 7}}, {}, {}]
@@ -54,7 +54,7 @@ def test_graphs_of_one_shape_share_their_first_half_only():
 
 def test_other_models_are_another_shape():
     named = MagPie().workflow("A scientist", "A cook", 2, responder_model="m")
-    assert write_halves(named)[0] != SHAPE
+    assert named.shape != SHAPE
     assert named.task("responder").model == "m"
     assert SelfSynthesis().workflow(response_model="m").task("response").model == "m"
 
@@ -76,7 +76,15 @@ def test_a_shape_that_is_too_long_to_be_kept_is_read_all_the_same():
     workflow = Workflow.parse(
         graph(task("a", "x" * 40_000), steps=[edge("a")], return_value={"input": READ_X})
     )
-    assert read_halves(*write_halves(workflow)) == workflow
+    one, other = (read_halves(workflow.shape, workflow.filling) for _ in range(2))
+    assert one == other == workflow
+    assert one.steps is not other.steps
+
+
+def test_a_shape_is_read_once():
+    one, other = read_halves(SHAPE, FILLING), read_halves(SHAPE, fill())
+    assert one.steps is other.steps
+    assert one.external_memory != other.external_memory == {}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +119,7 @@ def test_a_copy_with_other_values_knows_its_own_shape(memory):
     workflow = Workflow.parse(graph(task("a"), task("b"), steps=[edge("a"), edge("b")]))
     assert workflow.task("b")
     assert workflow.shape
-    fewer = workflow.evolve(tasks=workflow.tasks[:1], external_memory=memory)
+    fewer = workflow.model_copy(update={"tasks": workflow.tasks[:1], "external_memory": memory})
     assert fewer.task("b") is None
-    assert read_halves(*write_halves(fewer)) == fewer
+    assert read_halves(fewer.shape, fewer.filling) == fewer
     assert workflow.model_copy(update={"tasks": ()}).task("a") is None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter, OrderedDict, deque
+from collections.abc import Sequence
 from itertools import count
 
-from dria_magpie.network.hub.job import Address, Job
+from dria_magpie.network.hub.job import Address, Job, LaneKey
 from dria_magpie.network.hub.placement import Placement
 from dria_magpie.network.hub.registry import Registry
 from dria_magpie.network.verification import Assigned
 
-LaneKey = tuple[str, str]
 _CLOSED_FOR = 60.0
 
 
@@ -147,7 +147,7 @@ class Board:
                 jobs = self._waiting[lane]
                 if lane[0] in served:
                     continue
-                placement = self._registry.roster.place(jobs[0].wanted, now)
+                position, placement = self._choose(jobs, now)
                 self.reasons[lane] = placement.reason
                 if not placement.node:
                     continue
@@ -155,10 +155,26 @@ class Board:
                 served.add(lane[0])
                 self._waiting.move_to_end(lane)
                 self._turns[lane[0]] = max(self._turns.values(), default=0) + 1
-                leaving.append(self.assign(jobs.popleft(), placement, now))
+                job = jobs[position]
+                del jobs[position]
+                leaving.append(self.assign(job, placement, now))
                 if not jobs:
                     del self._waiting[lane], self.reasons[lane]
         return leaving
+
+    def _choose(self, jobs: Sequence[Job], now: float) -> tuple[int, Placement]:
+        """Give which task of a queue is next, and where it goes.
+
+        It is the first, unless that waits for another node than those that are free, as they lost
+        it: then it is the first that nobody has lost.
+        """
+        roster = self._registry.roster
+        first = roster.place(jobs[0].wanted, now)
+        if first.node or not jobs[0].wanted.lost_by:
+            return 0, first
+        fresh = next((n for n, job in enumerate(jobs) if not job.wanted.lost_by), 0)
+        other = roster.place(jobs[fresh].wanted, now)
+        return (fresh, other) if other.node else (0, first)
 
     def assign(self, job: Job, placement: Placement, now: float) -> Job:
         """Note that a node is given a task."""
@@ -169,7 +185,8 @@ class Board:
             before=job.record,
         )
         job.nonces += 1
-        job.lease, job.since, job.progress, job.started = now + self.lease, now, now, False
+        job.lease, job.since, job.progress = now + self.lease, now, now
+        job.started = job.excused = False
         self._running[job.assigned.nonce] = job
         self._load[placement.node] += 1
         self._registry.roster.take(placement.node)
@@ -198,6 +215,11 @@ class Board:
             self._waiting[lane].remove(job)
             if not self._waiting[lane]:
                 del self._waiting[lane]
+
+    def excuse_nodes(self) -> None:
+        """Note that nodes may not have heard of what they were given, as the broker was away."""
+        for job in self._running.values():
+            job.excused = True
 
     def renew_leases(self) -> None:
         """Let nodes keep their tasks that could not be heard for a while."""

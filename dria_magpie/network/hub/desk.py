@@ -125,10 +125,10 @@ class Desk:
         run = _read_token(asked["run"])
         unknown = []
         for name in _read_ids(asked["ids"]):
-            subject = f"{client}.{run}.{name}"
-            if not await self._ledger.results.tell(subject):
+            result = f"result.{client}.{run}.{name}"
+            if not await self._ledger.results.tell(result):
                 lane = _read_token(asked["routes"][name])
-                in_hand = self._board.find(f"result.{subject}") is not None
+                in_hand = self._board.find(result) is not None
                 queued = in_hand or await self._ledger.tasks.has(
                     f"task.{client}.{lane}.{run}.{name}"
                 )

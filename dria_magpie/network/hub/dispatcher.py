@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from dria_magpie.network.assignment import Assignment, Beat
 from dria_magpie.network.broker import Broker
-from dria_magpie.network.hub.board import Board, LaneKey
-from dria_magpie.network.hub.job import Job
+from dria_magpie.network.hub.board import Board
+from dria_magpie.network.hub.job import Job, LaneKey
 from dria_magpie.network.hub.ledger import Ledger
 from dria_magpie.network.hub.placement import Placement
 from dria_magpie.network.hub.registry import Registry
@@ -96,7 +96,7 @@ class Dispatcher:
         for nonce in beat.running:
             job = self._board.working(nonce)
             if job and job.assigned and job.assigned.node == address:
-                job.lease, job.started = now + self._board.lease, True
+                job.lease, job.started, job.excused = now + self._board.lease, True, False
             else:
                 foreign.append(nonce)
         for nonce in foreign[:_MOST_CALLED_BACK]:  # the rest is in the next one, too

@@ -15,10 +15,11 @@ from dria_magpie.network.assignment import LEASE, Beat
 from dria_magpie.network.broker import Broker
 from dria_magpie.network.credentials.creds import Credentials
 from dria_magpie.network.delivery import Delivery
-from dria_magpie.network.hub.board import Board, LaneKey
+from dria_magpie.network.hub.board import Board
 from dria_magpie.network.hub.checks import SHARE, Checks
 from dria_magpie.network.hub.desk import Desk
 from dria_magpie.network.hub.dispatcher import Dispatcher
+from dria_magpie.network.hub.job import LaneKey
 from dria_magpie.network.hub.judge import STALLED_AFTER, Judge, Settled
 from dria_magpie.network.hub.lanes import Lanes
 from dria_magpie.network.hub.ledger import Ledger
@@ -33,6 +34,7 @@ from dria_magpie.network.pace import Pace
 logger = logging.getLogger(__name__)
 TICK = 0.5
 _ASLEEP = 5.0
+_AT_ONCE = 128
 _ACK_WAIT = 30 * 10**9
 _DONE_WITH, _AGAIN = b"+ACK", b'-NAK {"delay":1000000000}'
 _READ = ("NODES", "DESK", "BEATS")
@@ -95,6 +97,7 @@ class Hub:
         self._quota = Quota(streams, self._ledger.tasks)
         self._turnstile = Turnstile(self._handle)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._resuming = 0
 
     async def start(self) -> None:
         """Connect, and go on where an earlier hub stopped.
@@ -147,16 +150,24 @@ class Hub:
 
     def _reconnect(self) -> None:
         self._ledger.tasks.forget()
+        self._board.excuse_nodes()
         self._begin(self._listen_again())
 
     async def _listen_again(self) -> None:
         """Go on after the broker was away; if it has ended, it has forgotten what was in memory."""
+        self._resuming += 1
+        try:
+            await self._resume()
+        finally:
+            self._resuming -= 1
+
+    async def _resume(self) -> None:
         while not self._broker.is_closed:
             try:
                 await self._ledger.prepare()
+                await self._listen()
                 await self._find_places()
                 self._lanes.read_anew()
-                await self._listen()
                 await self._dispatcher.note_all()
             except NetworkError as error:
                 logger.warning(
@@ -169,9 +180,12 @@ class Hub:
 
     async def _find_places(self) -> None:
         """See which tasks in hand the broker has forgotten: others may get their places."""
-        for job in self._board.jobs():
-            if not await self._ledger.has(job):
-                self._board.displace(job)
+        jobs = self._board.jobs()
+        for start in range(0, len(jobs), _AT_ONCE):
+            some = jobs[start : start + _AT_ONCE]
+            for job, is_there in zip(some, await self._ledger.look_for(some), strict=True):
+                if not is_there:
+                    self._board.displace(job)
 
     def _hear_anew(self) -> None:
         """Give nodes that could not be heard the time to say that they are there."""
@@ -185,7 +199,7 @@ class Hub:
             now, before, last = time.time(), last, time.time()
             if not 0 <= now - before < _ASLEEP:  # this machine slept, or was far too busy
                 self._hear_anew()
-            if not self._broker.is_up:
+            if not self._broker.is_up or self._resuming:
                 self._board.renew_leases()
                 continue
             try:

@@ -17,6 +17,7 @@ from dria_magpie.network.verification import UNTOUCHED, Assigned
 from dria_magpie.workflow import Workflow
 from dria_magpie.workflow.replay import replay
 
+LaneKey = tuple[str, str]
 # Finding fault with each of so many takes a tenth of a second.
 MOST_PARTS = 30_000
 
@@ -49,7 +50,7 @@ class Address:
         return f"result.{self.client}.{self.run}.{self.id}"
 
     @property
-    def lane(self) -> tuple[str, str]:
+    def lane(self) -> LaneKey:
         """The queue in which it stands."""
         return self.client, self.route
 
@@ -96,6 +97,7 @@ class Job:
         since: when that node was given it.
         progress: when it last came forward.
         started: whether the node has said that it works on it.
+        excused: the node may never have heard of it, as the broker or the hub died meanwhile.
         nonces: how many assignments there were.
         takes_room: it takes room among those of its queue that are at hand.
         ending: its end is being written down.
@@ -115,6 +117,7 @@ class Job:
     since: float = 0.0
     progress: float = 0.0
     started: bool = False
+    excused: bool = False
     nonces: int = 0
     takes_room: bool = False
     ending: bool = False
@@ -174,6 +177,7 @@ class Job:
                 node, nonce, model, seals, self.since = said["assigned"]
                 before = _cut(record, seals)
                 self.assigned = Assigned(node=node, nonce=nonce, model=model, before=before)
+                self.excused = True
             self.lose(*(Loss(**loss) for loss in said["losses"]))
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(f"the note on a task is damaged: {error!r}") from error

@@ -78,13 +78,23 @@ class Judge:
             who = job.assigned
             if who is None or job.ending:
                 continue
-            if job.lease < now:
+            if job.lease < now and job.excused:
+                await self._take_back(job, who)
+            elif job.lease < now:
                 said = f"not heard of for {self._board.lease:.0f} s"
                 await self._lose(job, "lost" if job.started else "never started", said)
             elif self._is_stalled(job, now):
                 await self._dispatcher.call_back(who.node, who.nonce)
                 await self._lose(job, "stalled", f"no turn for {self._stalled_after:.0f} s")
         await self._dispatcher.serve()
+
+    async def _take_back(self, job: Job, who: Assigned) -> None:
+        """Give a task to another node, and hold nothing against the one that had it."""
+        await self._dispatcher.call_back(who.node, who.nonce)
+        self._board.let_go(job)
+        if not job.check:
+            self._board.put_back(job)
+            await self._ledger.note(job)
 
     def _is_stalled(self, job: Job, now: float) -> bool:
         """Tell whether a run goes on too slowly, or longer than its task may take."""

@@ -12,12 +12,12 @@ from typing import Any
 
 from dria_magpie.errors import DriaMagpieError, NetworkError
 from dria_magpie.network.delivery import Delivery
-from dria_magpie.network.envelope import join_parts
-from dria_magpie.network.hub.board import Board, LaneKey
+from dria_magpie.network.hub.board import Board
 from dria_magpie.network.hub.dispatcher import Dispatcher
-from dria_magpie.network.hub.job import Address, Job
+from dria_magpie.network.hub.job import Address, Job, LaneKey
 from dria_magpie.network.hub.ledger import Ledger
 from dria_magpie.network.hub.streams import Streams
+from dria_magpie.network.hub.tasks import STREAM as TASKS
 from dria_magpie.network.hub.tasks import Lane
 from dria_magpie.network.pace import Pace
 from dria_magpie.network.record import Record
@@ -127,9 +127,9 @@ class LaneReader:
         self._arrived.clear()
         self._with.ledger.tasks.begin(lane)
         # What is in the stream now may have its result, as nobody waits for a task to be erased.
-        doubtful = await self._with.streams.last("TASKS")
+        doubtful = await self._with.streams.last(TASKS)
         await self._with.streams.make_consumer(
-            "TASKS",
+            TASKS,
             name_consumer(lane.key),
             filter_subject=lane.subject,
             ack_policy="none",
@@ -147,7 +147,7 @@ class LaneReader:
 
     async def _pull(self, doubtful: int) -> None:
         consumer = name_consumer(self._lane.key)
-        reader = await self._with.streams.reader("TASKS", consumer, self._note_arrival)
+        reader = await self._with.streams.reader(TASKS, consumer, self._note_arrival)
         try:
             while True:
                 await self._room.take()
@@ -192,6 +192,9 @@ class LaneReader:
         address, board = Address.of(found.subject), self._with.board
         if board.claim(address, found.seq):
             return None
+        is_doubtful = found.seq <= doubtful
+        if is_doubtful and await self._is_done(found, address):
+            return None
         try:
             read = partial(Job.of, found.seq, found.subject, found.payload)
             job = await self._with.pace.spend(address.client, read)
@@ -200,17 +203,23 @@ class LaneReader:
             return None
         if board.claim(address, found.seq):
             return None
-        is_doubtful = found.seq <= doubtful
-        if (is_doubtful or job.order.again) and await self._with.ledger.results.has(address):
-            await self._with.ledger.announce(job)
+        if job.order.again and not is_doubtful and await self._is_done(found, address):
             return None
         if is_doubtful:
             await self._with.ledger.recall(job)
         if found.seq not in self._arrived or board.is_closed(address):
             # It was withdrawn meanwhile
-            await self._with.ledger.tasks.delete(self._lane.key, found.seq)
+            await self._with.ledger.tasks.finish(self._lane.key, found.seq)
             return None
         return job
+
+    async def _is_done(self, found: Delivery, address: Address) -> bool:
+        """Tell whether a task has its result, and tell its client, too."""
+        ledger = self._with.ledger
+        if not await ledger.results.has(address, found.payload):
+            return False
+        await ledger.announce(address, found.seq)
+        return True
 
     async def _refuse(self, found: Delivery, error: Exception) -> None:
         """End a task that is none."""
@@ -218,9 +227,9 @@ class LaneReader:
         address = Address.of(found.subject)
         kind = type(error).__name__ if isinstance(error, DriaMagpieError) else "StateError"
         head = {"error": [kind, str(error)[:2000]], "losses": []}
-        payload = join_parts(head, found.payload, Record().to_bytes())
-        await self._with.ledger.results.keep(address, payload, found.seq)
-        await self._with.ledger.tasks.delete(self._lane.key, found.seq)
+        # Without the task: what is none may be large, and is kept for a week.
+        await self._with.ledger.results.keep(address, head, b"", Record(), found.seq)
+        await self._with.ledger.tasks.finish(self._lane.key, found.seq)
         # Who hands in such things hands in many.
         await self._with.pace.rest(address.client, _REFUSED)
 

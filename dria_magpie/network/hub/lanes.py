@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from dria_magpie.errors import NetworkError
-from dria_magpie.network.hub.board import Board, LaneKey
+from dria_magpie.network.hub.board import Board
 from dria_magpie.network.hub.dispatcher import Dispatcher
+from dria_magpie.network.hub.job import LaneKey
 from dria_magpie.network.hub.lane_reader import HubParts, LaneReader, name_consumer
 from dria_magpie.network.hub.ledger import Ledger
 from dria_magpie.network.hub.streams import Streams
+from dria_magpie.network.hub.tasks import STREAM as TASKS
 from dria_magpie.network.hub.tasks import Lane
 from dria_magpie.network.pace import Pace
 
@@ -63,7 +65,7 @@ class Lanes:
     async def _close_one(self, keys: list[LaneKey]) -> bool:
         waiting = self._board.waiting()
         for key in keys:
-            if key in waiting or await self._streams.count_left("TASKS", name_consumer(key)):
+            if key in waiting or await self._streams.count_left(TASKS, name_consumer(key)):
                 continue
             if key in self._readers and not self._readers[key].is_idle:
                 continue
@@ -98,7 +100,7 @@ class Lanes:
         counts = {}
         for key in list(self._readers):
             try:
-                counts[key] = await self._streams.count_left("TASKS", name_consumer(key))
+                counts[key] = await self._streams.count_left(TASKS, name_consumer(key))
             except NetworkError:
                 counts[key] = 0
         return counts

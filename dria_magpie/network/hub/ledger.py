@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 from dria_magpie.errors import DriaMagpieError, StateError
 from dria_magpie.network.broker import Broker
-from dria_magpie.network.envelope import join_parts
 from dria_magpie.network.hub.job import Address, Job
 from dria_magpie.network.hub.reputation import Reputation
 from dria_magpie.network.hub.results import Results
 from dria_magpie.network.hub.stream_table import STREAMS
 from dria_magpie.network.hub.streams import Streams
+from dria_magpie.network.hub.tasks import STREAM as TASKS
 from dria_magpie.network.hub.tasks import Lane, Tasks
 from dria_magpie.network.order import Order
 from dria_magpie.network.record import Record
@@ -59,26 +60,23 @@ class Ledger:
         Raises:
             NetworkError: the broker did not keep it.
         """
-        payload = join_parts(head, job.payload, record.to_bytes())
-        await self.results.keep(job.address, payload, job.seq)
+        await self.results.keep(job.address, head, job.payload, record, job.seq)
         await self.forget(job)
 
-    async def announce(self, job: Job) -> None:
+    async def announce(self, address: Address, seq: int) -> None:
         """Tell of a result that is there, and take its task out of the queue."""
-        await self.results.tell(job.address.result.removeprefix("result."))
-        await self.forget(job)
-        # This hub did not keep the result, and will not know its task when it is collected.
-        await self.tasks.delete_now(job.address.lane, job.seq)
+        await self.results.tell(address.result)
+        await self.tasks.finish(address.lane, seq)
 
     async def forget(self, job: Job) -> None:
         """Take a task out of the queue, with all that was written down of it."""
-        await self.tasks.delete(job.address.lane, job.seq)
+        await self.tasks.finish(job.address.lane, job.seq)
         if job.record.seals:
             await self._streams.purge("HUB", f"hub.record.{job.seq}")
 
     async def drop(self, job: Job) -> None:
         """Forget a task that has no result: at once, or another hub would take it up."""
-        await self._streams.erase("TASKS", job.seq)
+        await self._streams.erase(TASKS, job.seq)
         await self._streams.purge("NOTES", f"note.{job.seq}")
         await self.forget(job)
 
@@ -87,10 +85,13 @@ class Ledger:
         await self.tasks.write()
         await self.results.write()
 
-    async def has(self, job: Job) -> bool:
-        """Tell whether a task is at its place."""
-        task = await self._streams.read_at("TASKS", job.seq)
-        return task is not None and Address.of(task.subject) == job.address
+    async def look_for(self, jobs: Sequence[Job]) -> list[bool]:
+        """Tell of each task whether it is at its place."""
+        found = await asyncio.gather(*(self._streams.read_at(TASKS, job.seq) for job in jobs))
+        return [
+            task is not None and Address.of(task.subject) == job.address
+            for job, task in zip(jobs, found, strict=True)
+        ]
 
     async def recall(self, job: Job) -> None:
         """Give a task what nodes made of it, should nobody know any more who works on it."""
@@ -102,13 +103,14 @@ class Ledger:
     async def jobs(self) -> AsyncIterator[Job]:
         """Give the tasks that an earlier hub had assigned."""
         notes = {}
-        first = await self._streams.first("TASKS")
-        async for note in self._streams.read_all("NOTES", "note.*"):
-            seq = int(note.subject.rpartition(".")[2])
-            if seq >= first:
-                notes[seq] = note.payload
+        first = await self._streams.first(TASKS)
+        async with aclosing(self._streams.read_all("NOTES", "note.*")) as found:
+            async for note in found:
+                seq = int(note.subject.rpartition(".")[2])
+                if seq >= first:
+                    notes[seq] = note.payload
         for seq, written in notes.items():
-            task = await self._streams.read_at("TASKS", seq)
+            task = await self._streams.read_at(TASKS, seq)
             kept = await self._streams.read_last("HUB", f"hub.record.{seq}")
             try:
                 if task is None:
@@ -120,7 +122,7 @@ class Ledger:
                 context = {"action": "note_void", "seq": seq}
                 logger.info("a note counts no more: %s", error, extra=context)
                 continue
-            if await self.results.has(job.address):
+            if await self.results.has(job.address, job.payload):
                 await self.forget(job)
             else:
                 yield job
@@ -136,8 +138,9 @@ class Ledger:
 
     async def lanes(self) -> AsyncIterator[Lane]:
         """Give the queues that clients have."""
-        async for note in self._streams.read_all("HUB", "hub.lane.>"):
-            yield Lane(*note.subject.split(".")[2:4])
+        async with aclosing(self._streams.read_all("HUB", "hub.lane.>")) as found:
+            async for note in found:
+                yield Lane(*note.subject.split(".")[2:4])
 
     async def keep_reputation(self, address: str, reputation: Reputation) -> None:
         """Write down what a node has earned."""
@@ -146,14 +149,13 @@ class Ledger:
 
     async def reputations(self) -> AsyncIterator[tuple[str, Reputation]]:
         """Give what nodes have earned, by address."""
-        async for note in self._streams.read_all("HUB", "hub.node.*"):
-            try:
-                yield (
-                    note.subject.rpartition(".")[2],
-                    Reputation.from_dict(json.loads(note.payload)),
-                )
-            except (ValueError, StateError):
-                await self._streams.purge("HUB", note.subject)
+        async with aclosing(self._streams.read_all("HUB", "hub.node.*")) as found:
+            async for note in found:
+                address = note.subject.rpartition(".")[2]
+                try:
+                    yield address, Reputation.from_dict(json.loads(note.payload))
+                except (ValueError, StateError):
+                    await self._streams.purge("HUB", note.subject)
 
 
 def _read_record(payload: bytes, order: Order) -> Record:

@@ -31,7 +31,7 @@ class Prefix:
 
     _open: dict[int, None] = field(default_factory=dict)
     _done: list[int] = field(default_factory=list)
-    _waiting: set[int] = field(default_factory=set)
+    _undeleted: set[int] = field(default_factory=set)
 
     @property
     def is_empty(self) -> bool:
@@ -48,19 +48,19 @@ class Prefix:
         if known:
             del self._open[seq]
             heapq.heappush(self._done, seq)
-            self._waiting.add(seq)
+            self._undeleted.add(seq)
         return known
 
-    def part(self, seq: int) -> bool:
+    def take_single(self, seq: int) -> bool:
         """Note that one that is done with is deleted by itself; tell whether it was not yet."""
-        waits = seq in self._waiting
-        self._waiting.discard(seq)
-        return waits
+        is_there = seq in self._undeleted
+        self._undeleted.discard(seq)
+        return is_there
 
     def leave(self) -> tuple[int, ...]:
         """Give the places of all that is done with, when nothing more is known for certain."""
-        left = tuple(sorted(self._waiting))
-        self._done, self._waiting = [], set()
+        left = tuple(sorted(self._undeleted))
+        self._done, self._undeleted = [], set()
         return left
 
     def take(self) -> Cut:
@@ -75,6 +75,6 @@ class Prefix:
     def _pop(self, count: int) -> tuple[int, ...]:
         """Take out the oldest that are done with; give those that are not deleted yet."""
         oldest = [heapq.heappop(self._done) for _ in range(count)]
-        left = tuple(seq for seq in oldest if seq in self._waiting)
-        self._waiting.difference_update(left)
+        left = tuple(seq for seq in oldest if seq in self._undeleted)
+        self._undeleted.difference_update(left)
         return left

@@ -36,7 +36,7 @@ class Quota:
         if monotonic() - self._looked < _LOOK:
             return
         self._looked = monotonic()
-        held = await self._streams.bytes(STREAM)
+        held = await self._streams.size(STREAM)
         if held <= MOST_BYTES:
             return
         client = await self._find_largest()
@@ -49,10 +49,15 @@ class Quota:
     async def _find_largest(self) -> str:
         """Give the client who probably has most: counting all tasks would take too long."""
         first, last = await self._streams.first(STREAM), await self._streams.last(STREAM)
+        # Headers take room, too, and are not seen here.
+        least = await self._streams.size(STREAM) / max(1, await self._streams.count(STREAM))
         weights: Counter[str] = Counter()
-        for number in range(_SAMPLES):
-            seq = first + (last - first) * number // _SAMPLES
+        seq = first
+        for left in range(_SAMPLES, 0, -1):
             found = await self._streams.read_next(STREAM, "task.>", seq)
-            if found:
-                weights[found.subject.split(".")[1]] += len(found.payload)
+            if found is None:
+                break
+            weights[found.subject.split(".")[1]] += max(len(found.payload), int(least))
+            # From what was found: else all places of a gap would stand for the task after it.
+            seq = found.seq + max(1, (last - found.seq) // left)
         return max(weights, key=weights.__getitem__, default="")

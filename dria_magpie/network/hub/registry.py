@@ -15,6 +15,7 @@ from dria_magpie.network.hub.roster import Roster
 logger = logging.getLogger(__name__)
 FORGET_AFTER = 3600.0
 _SLACK = 0.5
+_ONCE, _PROVEN = 3.0, 20
 
 
 class Registry:
@@ -39,6 +40,7 @@ class Registry:
         self._names = names
         self._earned: dict[str, Reputation] = {}
         self._changed: set[str] = set()
+        self._silent: dict[str, float] = {}
         self.expecting = 0.0
 
     async def load(self) -> None:
@@ -73,8 +75,15 @@ class Registry:
         )
 
     def earn(self, address: str, outcome: Outcome, now: float) -> None:
-        """Add to a node's record; one that is barred loses its access."""
+        """Add to a node's record; one that is barred loses its access.
+
+        A node that has proven itself and dies is silent once, however many tasks it had.
+        """
         before = self._earned.get(address, Reputation())
+        if outcome == "timed out" and before.completed >= _PROVEN:
+            if now - self._silent.get(address, -_ONCE) < _ONCE:
+                return
+            self._silent[address] = now
         after = before.after(outcome, now)
         self._earned[address] = after
         self._changed.add(address)

@@ -20,13 +20,10 @@ _OF_MEMBERS = {"no_ack": True, **_ONE}
 
 
 STREAMS: tuple[dict[str, Any], ...] = (
-    # One message a task, so that a task that is handed in twice is one. The broker need not wait
-    # for the disk at each, which would take more than all else that it does for a dialogue: clients
-    # hand in again what nobody knows of, and results outlast the tasks that they are of.
+    # One message a task, so that a task that is handed in twice is one.
     {
         "name": "TASKS",
         "subjects": ["task.*.*.*.*"],
-        "persist_mode": "async",
         "allow_direct": True,
         "max_msg_size": MAX_PAYLOAD,
         **_OF_MEMBERS,
@@ -70,8 +67,8 @@ STREAMS: tuple[dict[str, Any], ...] = (
         **_ONE,
     },
     {"name": "HUB", "subjects": ["hub.>"], "allow_direct": True, "max_msgs_per_subject": 1},
-    # Who works on what, for the next hub; what a broker that dies has not written yet, nodes and
-    # the records of tasks make good.
+    # Who works on what, for the next hub. The broker writes it behind: what it has not written yet
+    # when it dies, the hub notes again, or tasks are given out once more, from their records.
     {
         "name": "NOTES",
         "subjects": ["note.>"],

@@ -17,7 +17,7 @@ from dria_magpie.network.hub.prefix import Cut
 _GRACE = 2.0
 _AT_ONCE = 256
 _FORGOTTEN = 10.0
-_NOTHING = 408
+_NOTHING = (404, 408)
 
 
 class Streams:
@@ -38,11 +38,7 @@ class Streams:
         name = config["name"]
         answer = await self._api(f"STREAM.CREATE.{name}", config)
         if "error" in answer:
-            known = (await self._api(f"STREAM.INFO.{name}", {})).get("config", {})
-            # The broker lets nobody change these: an older network goes on with what it has.
-            fixed = {"storage": config["storage"], "persist_mode": "default"}
-            fixed |= {option: known[option] for option in fixed if option in known}
-            answer = await self._api(f"STREAM.UPDATE.{name}", {**config, **fixed})
+            answer = await self._api(f"STREAM.UPDATE.{name}", config)
         if "error" in answer:
             raise NetworkError(f"cannot make the stream {name}: {answer['error']}")
 
@@ -91,7 +87,7 @@ class Streams:
         try:
             while left > 0:
                 some = 0
-                async with aclosing(reader.pull(min(left, _AT_ONCE), _GRACE)) as found:
+                async with aclosing(reader.pull(min(left, _AT_ONCE))) as found:
                     async for delivery in found:
                         some += 1
                         yield delivery
@@ -104,6 +100,10 @@ class Streams:
         """Delete a message, without waiting for it."""
         order = b'{"seq":%d,"no_erase":true}' % seq
         await self._broker.publish(f"$JS.API.STREAM.MSG.DELETE.{stream}", order)
+
+    async def erase_now(self, stream: str, seq: int) -> None:
+        """Delete a message, if it is there, and wait for it."""
+        await self._api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
 
     async def purge(self, stream: str, subject: str) -> None:
         """Delete the messages of a subject, without waiting for it."""
@@ -134,9 +134,13 @@ class Streams:
         """Give the place of the last message that a stream got."""
         return await self._ask_state(stream, "last_seq")
 
-    async def bytes(self, stream: str) -> int:
-        """Give how much a stream holds."""
+    async def size(self, stream: str) -> int:
+        """Give how many bytes a stream holds."""
         return await self._ask_state(stream, "bytes")
+
+    async def count(self, stream: str) -> int:
+        """Count the messages of a stream."""
+        return await self._ask_state(stream, "messages")
 
     async def _ask_state(self, stream: str, name: str) -> int:
         answer = await self._api(f"STREAM.INFO.{stream}", {})
@@ -183,17 +187,18 @@ class Reader:
         """Make the subscription."""
         self._subscription = await self._broker.subscribe(self._inbox, self._take)
 
-    async def pull(self, most: int, patience: float) -> AsyncGenerator[Delivery, None]:
+    async def pull(self, most: int, patience: float = 0) -> AsyncGenerator[Delivery, None]:
         """Give the next messages: so many, or those that come in time.
 
         Args:
             most: how many.
-            patience: seconds, for all of them.
+            patience: seconds, for all of them; 0 for those that are there.
 
         Raises:
             NetworkError: the consumer is gone, as after a restart of the broker.
         """
-        order = json.dumps({"batch": most, "expires": int(patience * 1e9)}).encode()
+        waits = {"expires": int(patience * 1e9)} if patience else {"no_wait": True}
+        order = json.dumps({"batch": most, **waits}).encode()
         await self._broker.publish(self._subject, order, reply=self._inbox)
         until = asyncio.get_running_loop().time() + patience + _GRACE
         for _ in range(most):
@@ -202,7 +207,7 @@ class Reader:
                     found = await self._came.get()
             except TimeoutError as error:
                 raise NetworkError("the broker has forgotten who reads") from error
-            if found.status == _NOTHING:
+            if found.status in _NOTHING:
                 return
             if found.status:
                 raise NetworkError(f"the broker lets nobody read: status {found.status}")

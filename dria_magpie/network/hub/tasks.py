@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
+from dria_magpie.network.hub.job import LaneKey
 from dria_magpie.network.hub.prefix import Prefix
 from dria_magpie.network.hub.streams import Streams
 
@@ -23,7 +25,7 @@ class Lane:
     route: str
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> LaneKey:
         """Both."""
         return self.client, self.route
 
@@ -38,7 +40,8 @@ class Tasks:
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
-        self._lanes: dict[tuple[str, str], Prefix] = {}
+        self._lanes: dict[LaneKey, Prefix] = {}
+        self._begun: Counter[LaneKey] = Counter()
 
     def begin(self, lane: Lane) -> None:
         """Note that a queue is read from its start, as some of its tasks may not have been seen.
@@ -46,14 +49,18 @@ class Tasks:
         What was done with is found to have its result.
         """
         self._lanes[lane.key] = Prefix()
+        self._begun[lane.key] += 1
 
     def forget(self) -> None:
         """Forget all places, as the broker may give them to other tasks."""
+        for lane in self._lanes:
+            self._begun[lane] += 1
         self._lanes.clear()
 
     async def end(self, lane: Lane) -> None:
         """Delete what is done with in a queue that is read no more."""
         prefix = self._lanes.pop(lane.key, None)
+        self._begun.pop(lane.key, None)
         for seq in prefix.leave() if prefix else ():
             await self._streams.erase(STREAM, seq)
 
@@ -63,17 +70,25 @@ class Tasks:
         if prefix:
             prefix.add(seq)
 
-    async def delete(self, lane: tuple[str, str], seq: int) -> None:
-        """Take a task out of its queue, soon."""
+    async def finish(self, lane: LaneKey, seq: int) -> None:
+        """Take a task that is done with out of its queue, soon."""
         prefix = self._lanes.get(lane)
         if prefix is None or not prefix.finish(seq):
             await self._streams.erase(STREAM, seq)
 
-    async def delete_now(self, lane: tuple[str, str], seq: int) -> None:
-        """Take a task out of its queue for which `delete` was called, if it is still there."""
+    def reading(self, lane: LaneKey) -> int:
+        """Give which reading of a queue this is; places that an earlier one knew count no more."""
+        return self._begun[lane]
+
+    async def erase_finished(self, lane: LaneKey, seq: int) -> None:
+        """Take a task out of its queue now for which `finish` was called, if it is still there."""
         prefix = self._lanes.get(lane)
-        if prefix and prefix.part(seq):
+        if prefix and prefix.take_single(seq):
             await self._streams.erase(STREAM, seq)
+
+    async def purge(self, subject: str) -> None:
+        """Take tasks out of the queue, without waiting for it."""
+        await self._streams.purge(STREAM, subject)
 
     async def has(self, subject: str) -> bool:
         """Tell whether a task is in the queue."""

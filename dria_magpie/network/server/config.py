@@ -64,7 +64,7 @@ resolver_preload {{
 jetstream {{
   # It makes a directory `jetstream` there
   store_dir: {_quote(self.files.store.parent)}
-  # What was acknowledged is on the disk
+  # What was acknowledged is on the disk, but for the hub's notes of who works on what
   sync_interval: always
   cipher: chachapoly
   key: ${STORE_KEY}
