@@ -23,6 +23,8 @@ QUEUED = 100_000
 TIMED = 1_000
 _WATCHED = 10.0
 _LOOK = 0.05
+# The broker drops what comes while 10,000 wait to be stored.
+_AT_ONCE = 5_000
 
 
 def measure(crowd: int = CROWD, queued: int = QUEUED) -> list[Figure]:
@@ -56,11 +58,9 @@ async def _measure_queue(queued: int) -> list[Figure]:
         field.add_nodes(1, hold=True)
         await field.wait_for(1)
         few = await _fill(field, TIMED)
-        await _wait_for_tasks(field, TIMED)
         small = _megabytes(hub)
         started = time.perf_counter()
         await _fill(field, queued, route=few)
-        await _wait_for_tasks(field, TIMED + queued)
         say(f"{queued:,} tasks were stored in {time.perf_counter() - started:.1f} s")
         large = _megabytes(hub)
         say(f"{queued:,} tasks: {small:.1f} MB, then {large:.1f} MB")
@@ -81,7 +81,7 @@ async def _measure_queue(queued: int) -> list[Figure]:
 
 
 async def _fill(field: Field, count: int, route: str = "") -> str:
-    """Hand tasks in, and wait for none of them; give their queue."""
+    """Hand tasks in, wait for no result, and give their queue."""
     credentials = Credentials.read(field.client)
     broker = Broker(field.url, credentials)
     await broker.connect()
@@ -92,21 +92,25 @@ async def _fill(field: Field, count: int, route: str = "") -> str:
         pending = Pending(broker, credentials.token, "filling")
         await pending.start()
         route = await pending.open_route((), workflow)
+    stored = await _count_tasks(field)
     for number in range(count):
         await broker.publish(f"task.{credentials.token}.{route}.run{count}.{number}", payload)
-        if number % 256 == 0:
+        if number % _AT_ONCE == 0 or number == count - 1:
             await broker.flush()
+            while await _count_tasks(field) <= stored + number:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(_LOOK)
     await broker.aclose()
     return route
 
 
-async def _wait_for_tasks(field: Field, count: int) -> None:
-    """Wait until the broker has stored so many tasks, as nobody is told of it."""
+async def _count_tasks(field: Field) -> int:
+    """Give how many tasks the broker has stored so far."""
     broker = Broker(field.url, field.home.credentials("hub"))
     await broker.connect()
-    while await Streams(broker).last("TASKS") < count:  # noqa: ASYNC110
-        await asyncio.sleep(_LOOK)
-    await broker.aclose()
+    try:
+        return await Streams(broker).last("TASKS")
+    finally:
+        await broker.aclose()
 
 
 async def _time_tasks(field: Field) -> float:
