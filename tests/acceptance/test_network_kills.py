@@ -105,15 +105,18 @@ def test_five_hundred_dialogues_survive_every_kill(net: NetworkBench) -> None:
     assert still < LEASE + BEAT + 2
 
 
-def test_hub_and_broker_that_die_at_once_cost_no_call(net: NetworkBench) -> None:
-    """Nodes are elsewhere, and work on; who works on what is found on the broker's disk."""
+def test_hub_and_broker_that_die_at_once_cost_what_came_after_the_last_checkpoint(
+    net: NetworkBench,
+) -> None:
+    """Mostly not even that, as who works on what is on the disk; but that is written behind."""
     chance = draw_chance()
-    rows, turns = 8, 12
-    net.endpoint.behave(latency=0.25)
+    rows, turns, latency = 8, 12, 0.25
+    net.endpoint.behave(latency=latency)
     net.start_up()
     net.start_nodes("a", "b", slots=4)
     client = net.start_client("me", rows=rows, turns=turns)
     net.endpoint.wait_for_calls(chance.randrange(100, 180))
+    cut = time.time()
     for pid in (net.up.process.pid, net.pid("hub"), net.pid("broker")):
         os.kill(pid, signal.SIGKILL)
     net.up.kill()
@@ -122,7 +125,12 @@ def test_hub_and_broker_that_die_at_once_cost_no_call(net: NetworkBench) -> None
     results = client.results()
     assert sorted(result["id"] for result in results) == sorted(f"task-{n}" for n in range(rows))
     assert [result for result in results if result["error"]] == []
-    assert count_repeated(net) == 0
+    known = cut - CHECKPOINT_AFTER - 2 * latency - 0.5
+    calls = net.endpoint.calls()
+    safe = {(call.seed, call.digest) for call in calls if call.came < known}
+    assert len(safe) > 40
+    assert not safe & {(call.seed, call.digest) for call in calls if call.came > cut}
+    print(f"{count_repeated(net)} calls were repeated")
 
 
 async def test_tasks_of_a_killed_node_are_soon_at_work_elsewhere(net: NetworkBench) -> None:
