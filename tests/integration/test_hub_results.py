@@ -237,3 +237,14 @@ async def test_a_result_that_was_collected_before_the_broker_could_say_so_is_kep
         clock.now += module.LINGER + 1
         await desk.results.write()
         assert await desk.left() == set()
+
+
+async def test_a_refusal_is_told_each_time(network_home, clock) -> None:
+    async with opened(network_home) as desk:
+        address = desk.job("a").address
+        for _ in range(2):
+            before = await desk.streams.last("RESULTS")
+            await desk.results.keep(address, {"error": ["StateError", "no"]}, b"", Record(), 1)
+            assert await desk.streams.last("RESULTS") == before + 1
+            assert await desk.results.tell(address.result)
+            await desk.collect("a")

@@ -108,7 +108,8 @@ class Results:
         """
         key = (address.client, address.run)
         if self._is_leaving(address.result):
-            if await self.has(address, order):
+            # A refusal has no task in it to tell it by.
+            if order and await self.has(address, order):
                 return  # it was kept, told and collected before the broker could say so
             old = self._leaving[address.client].pop(address.result, None)
             if old:
