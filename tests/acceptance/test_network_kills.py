@@ -20,7 +20,7 @@ from dria_magpie.network.broker import Broker
 from dria_magpie.network.delivery import Delivery
 from dria_magpie.network.server import NetworkHome
 from dria_magpie.network.work import CHECKPOINT_AFTER
-from tests.acceptance.mock_endpoint import MockEndpoint
+from tests.acceptance.mock_endpoint import Call, MockEndpoint
 from tests.acceptance.network_bench import STORE_KEY, NetworkBench, make_network
 from tests.acceptance.sweep_bench import (
     PERSONAS,
@@ -115,7 +115,7 @@ def test_hub_and_broker_that_die_at_once_cost_what_came_after_the_last_checkpoin
     net.start_up()
     net.start_nodes("a", "b", slots=4)
     client = net.start_client("me", rows=rows, turns=turns)
-    net.endpoint.wait_for_calls(chance.randrange(100, 180))
+    net.endpoint.wait_for_calls(chance.randrange(120, 180))
     cut = time.time()
     for pid in (net.up.process.pid, net.pid("hub"), net.pid("broker")):
         os.kill(pid, signal.SIGKILL)
@@ -129,8 +129,17 @@ def test_hub_and_broker_that_die_at_once_cost_what_came_after_the_last_checkpoin
     calls = net.endpoint.calls()
     safe = {(call.seed, call.digest) for call in calls if call.came < known}
     assert len(safe) > 40
-    assert not safe & {(call.seed, call.digest) for call in calls if call.came > cut}
+    again = {call.seed // 1000: call.came for call in reversed(calls) if _is_again(call, safe, cut)}
+    # Two dialogues in a hundred are made again once they are done, as a check.
+    assert len(again) <= 2
+    for row, came in again.items():
+        done = {call.seed for call in calls if call.seed // 1000 == row and call.came < came}
+        assert len(done) == 2 * turns
     print(f"{count_repeated(net)} calls were repeated")
+
+
+def _is_again(call: Call, safe: set[tuple[int, str]], cut: float) -> bool:
+    return call.came > cut and (call.seed, call.digest) in safe
 
 
 async def test_tasks_of_a_killed_node_are_soon_at_work_elsewhere(net: NetworkBench) -> None:

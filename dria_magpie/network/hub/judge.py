@@ -91,10 +91,15 @@ class Judge:
     async def _take_back(self, job: Job, who: Assigned) -> None:
         """Give a task to another node, and hold nothing against the one that had it."""
         await self._dispatcher.call_back(who.node, who.nonce)
+        if job.check:
+            self._board.let_go(job)
+        else:
+            await self._put_back(job)
+
+    async def _put_back(self, job: Job) -> None:
         self._board.let_go(job)
-        if not job.check:
-            self._board.put_back(job)
-            await self._ledger.note(job)
+        self._board.put_back(job)
+        await self._ledger.note(job)
 
     def _is_stalled(self, job: Job, now: float) -> bool:
         """Tell whether a run goes on too slowly, or longer than its task may take."""
@@ -233,9 +238,7 @@ class Judge:
             failed, _, _ = error.partition(": ") if kind == "failed" else ("EngineError", "", "")
             await self._finish(job, {"error": [failed, verdict.reason]}, job.record)
             return
-        self._board.let_go(job)
-        self._board.put_back(job)
-        await self._ledger.note(job)
+        await self._put_back(job)
 
     def _mark_failed(self, job: Job, winner: str) -> None:
         """Mark who said that a task fails which another node has completed: it was not the task."""
